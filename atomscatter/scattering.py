@@ -1,0 +1,258 @@
+"""The atomic-orbital wavelet scattering transform: periodic structures to invariant features.
+
+Paper: Sinz, Swift et al., J. Chem. Phys. (2020), section II D and appendices A and B.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from atomscatter.channels import Channel, channel_species, channels_for
+from atomscatter.errors import ConfigError
+from atomscatter.fft import Shape, TransformCache
+from atomscatter.grids import Grid
+from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_modulus, power_sums
+from atomscatter.labels import FeatureLabel, feature_labels, second_scales
+from atomscatter.structures import check_atoms
+from atomscatter.wavelets import MAX_N, filters
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Int = NDArray[np.int64]
+
+MAX_SCALES = 8
+
+
+class Scattering:
+    """Invariant wavelet scattering features of periodic structures.
+
+    Args:
+        beta: width of the smallest wavelet, Angstrom; scale j has width 2^j beta.
+        scales: number of scales J; j = 0 .. J-1. Five give the paper's 3,740 features.
+        n: principal number of the wavelets; angular numbers l = 0 .. n-1.
+        powers: exponents q of the integrals.
+        channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
+        grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
+
+    All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
+    or process. The same structure gives the same bytes in every process on the same kind of processor.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 0.5,
+        scales: int = 4,
+        n: int = 3,
+        powers: Sequence[float] = PAPER_POWERS,
+        channels: Sequence[Channel] | None = None,
+        grid: Grid | None = None,
+    ) -> None:
+        self.beta = float(beta)
+        self.scales = int(scales)
+        self.n = int(n)
+        self.powers = tuple(float(q) for q in powers)
+        self.channels = channels_for(("Li", "Si")) if channels is None else tuple(channels)
+        self.grid = Grid() if grid is None else grid
+        self._check()
+        self.species = channel_species(self.channels)
+        self._weights = np.array([[c.weight(s) for s in self.species] for c in self.channels])
+        self._powers = np.array(self.powers)
+        self._paper = self.powers == PAPER_POWERS
+        self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)))
+        self._cell_key = b""
+        self._filters: list[Float] = []
+
+    @classmethod
+    def for_species(cls, species: Iterable[str], **settings: Any) -> Scattering:
+        """Scattering with the channels that the rule gives for a set of chemical symbols."""
+        return cls(channels=channels_for(species), **settings)
+
+    @cached_property
+    def labels(self) -> tuple[FeatureLabel, ...]:
+        """One label for each feature column, in order."""
+        return feature_labels([c.name for c in self.channels], self.scales, self.n, self.powers)
+
+    @property
+    def n_features(self) -> int:
+        """Number of feature columns: 3,740 for the paper's parameters."""
+        return len(self.labels)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the features, as plain JSON values."""
+        return {
+            "beta": self.beta,
+            "scales": self.scales,
+            "n": self.n,
+            "powers": list(self.powers),
+            "channels": [{"name": c.name, "weights": dict(c.weights)} for c in self.channels],
+            "grid": self.grid.to_dict(),
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the canonical JSON of :attr:`config`."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Scattering:
+        """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong."""
+        settings = dict(config)
+        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid"}
+        if unknown:
+            raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
+        try:
+            if "channels" in settings:
+                settings["channels"] = [Channel(c["name"], dict(c["weights"])) for c in settings["channels"]]
+            if "grid" in settings:
+                settings["grid"] = Grid.from_dict(settings["grid"])
+            return cls(**settings)
+        except (TypeError, KeyError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"scattering settings: {error}") from error
+
+    def features(self, atoms: Atoms) -> Float:
+        """Features of one periodic structure, per atom, in the order of :attr:`labels`.
+
+        Order 0: sum over atoms of f(Z)^q / N (equation 5). Order 1: integral over the cell of
+        sigma(rho * psi_1)^q / N (equation 10). Order 2: the same of sigma(sigma(rho * psi_1) * psi_2)
+        (equation 11).
+
+        Args:
+            atoms: periodic in three directions; any cell shape; positions in Angstrom, anywhere.
+
+        Returns:
+            float64, shape (n_features,).
+
+        Raises:
+            StructureError: the structure cannot be featurized; the message says why.
+        """
+        check_atoms(atoms, species=self.species)
+        symbols = np.array(atoms.get_chemical_symbols())
+        counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
+        lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
+        volume = float(atoms.get_volume())
+        grids = [self.grid.points(lengths, self.beta, j) for j in range(self.scales)]
+        self._prepare_filters(np.asarray(atoms.cell.array), lengths)
+        density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
+
+        zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
+        n_channels, n_powers = len(self.channels), len(self.powers)
+        first = np.empty((n_channels, self.scales, self.n, n_powers))
+        second = [
+            np.empty((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
+            for j in range(self.scales)
+        ]
+        for j1 in range(self.scales):
+            shape = grids[max(0, j1 - 1)]
+            for l1 in range(self.n):
+                first[:, j1, l1], moduli = self._first_order(density, shape, j1, l1, volume / len(atoms))
+                for i, j2 in enumerate(second_scales(j1, self.scales)):
+                    second[j1][:, l1, i] = self._second_order(
+                        moduli, shape, grids[j2], j2, volume / len(atoms)
+                    )
+        self._transforms.trim()
+        second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
+        return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
+
+    def _first_order(
+        self, density: Complex, shape: Shape, j1: int, l1: int, volume_per_atom: float
+    ) -> tuple[Float, Complex]:
+        """Order-1 features of one (j1, l1), shape (channels, powers), and the spectra of the moduli."""
+        bank = self._filters[j1][l1 * l1 : (l1 + 1) ** 2]
+        offset0 = (density.shape[1] - bank.shape[1]) // 2
+        offset1 = (density.shape[2] - bank.shape[2]) // 2
+        map0 = np.arange(bank.shape[1]) + offset0
+        map1 = np.arange(bank.shape[2]) + offset1
+        transform = self._transforms[shape]
+        points = math.prod(shape)
+        fields = np.empty((len(self.species), len(bank), points))
+        for s in range(len(self.species)):
+            apply_filters(density[s], map0, map1, bank, l1 % 2 == 1, 1.0, transform.spectrum)
+            fields[s] = transform.inverse(len(bank)).reshape(len(bank), points)
+        scale = volume_per_atom / points
+        moduli = transform.fields[: len(self.channels)].reshape(-1, points)
+        features = np.empty((len(self.channels), len(self.powers)))
+        for c, weights in enumerate(self._weights):
+            features[c] = channel_modulus(fields, weights, self._powers, self._paper, scale, moduli[c])
+        return features, transform.forward(len(self.channels)) / points
+
+    def _second_order(
+        self, moduli: Complex, source: Shape, target: Shape, j2: int, volume_per_atom: float
+    ) -> Float:
+        """Order-2 features of one (j1, l1, j2), shape (channels, l2, powers)."""
+        bank = self._filters[j2]
+        half0, half1 = bank.shape[1] // 2, bank.shape[2] // 2
+        map0 = np.arange(-half0, half0 + 1) % source[0]
+        map1 = np.arange(-half1, half1 + 1) % source[1]
+        transform = self._transforms[target]
+        points = math.prod(target)
+        features = np.empty((len(moduli), self.n, len(self.powers)))
+        for c, spectrum in enumerate(moduli):
+            for l2 in range(self.n):
+                part = bank[l2 * l2 : (l2 + 1) ** 2]
+                apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, 1.0, transform.spectrum)
+                fields = transform.inverse(len(part)).reshape(len(part), points)
+                scale = volume_per_atom / points
+                features[c, l2] = power_sums(fields, self._powers, self._paper, scale)
+        return features
+
+    def _prepare_filters(self, cell: Float, lengths: Float) -> None:
+        """Filters of all scales for a cell; kept, because the structures of a path share their cell."""
+        key = cell.tobytes()
+        if key == self._cell_key:
+            return
+        reciprocal = 2 * np.pi * np.linalg.inv(cell).T
+        self._filters = [
+            filters(
+                reciprocal, self.grid.half_band(lengths, self.beta, j), self.beta, j, self.n, self.grid.cutoff
+            )
+            for j in range(self.scales)
+        ]
+        self._cell_key = key
+
+    def _density(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:
+        """Structure factors sum over atoms of exp(-i omega . R) of each species (equation B1, f = 1).
+
+        Shape (species, 2h+1, 2h+1, h+1) over the band of scale 0. The exponential factorises over the three
+        axes, so that one matrix product replaces atoms x frequencies exponentials.
+        """
+        half = self.grid.half_band(lengths, self.beta, 0)
+        tables = [
+            np.exp(-2j * np.pi * np.outer(np.arange(first, h + 1), scaled[:, axis]))
+            for axis, (first, h) in enumerate(((-half[0], half[0]), (-half[1], half[1]), (0, half[2])))
+        ]
+        box = tuple(len(t) for t in tables)
+        density = np.empty((len(self.species), *box), dtype=np.complex128)
+        for s, symbol in enumerate(self.species):
+            e0, e1, e2 = (t[:, symbols == symbol] for t in tables)
+            pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
+            density[s] = (pairs @ e2.T).reshape(box)
+        return density
+
+    def _check(self) -> None:
+        if not (math.isfinite(self.beta) and 0.05 <= self.beta <= 10.0):
+            raise ConfigError(f"beta must lie between 0.05 and 10 Angstrom, not {self.beta}")
+        if not 1 <= self.scales <= MAX_SCALES:
+            raise ConfigError(f"scales must lie between 1 and {MAX_SCALES}, not {self.scales}")
+        if not 1 <= self.n <= MAX_N:
+            raise ConfigError(f"n must lie between 1 and {MAX_N}, not {self.n}")
+        if not self.powers or not all(0.5 <= q <= 4.0 for q in self.powers):
+            raise ConfigError(f"powers q must be numbers between 0.5 and 4, not {self.powers}")
+        names = [c.name for c in self.channels]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"channels need distinct names, not {names}")
