@@ -1,0 +1,133 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from atomscatter.errors import DataError, WorkerError
+from workers.cluster import connect
+from workers.pool import run_units
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with connect(workers=2):
+        yield
+
+
+def make_actor_factory(**options):
+    """Defined in a function, so that Ray ships the class itself and not the name of a test module."""
+    import ray
+
+    class Actor:
+        def square(self, x):
+            return x * x
+
+        def pid(self, seconds=0.0):
+            time.sleep(seconds)
+            return os.getpid()
+
+        def fail(self, x):
+            if x == 3:
+                raise DataError("three is not wanted")
+            return x
+
+        def die(self, x, marker, times):
+            """Kill this process, but only the first ``times`` times that ``x`` is 3."""
+            if x == 3:
+                deaths = len(list(Path(marker).glob("death-*")))
+                if deaths < times:
+                    (Path(marker) / f"death-{deaths}").touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return x
+
+    remote = ray.remote(num_cpus=1, max_restarts=0, **options)(Actor)
+    return remote.remote
+
+
+def collect(units, method, **kwargs):
+    results = {}
+
+    def on_result(unit, result):
+        assert unit not in results, "a result was delivered twice"
+        results[unit] = result
+
+    run_units(make_actor_factory(), units, method, on_result=on_result, **kwargs)
+    return results
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+def test_every_unit_is_run_once(n_workers, in_flight):
+    results = collect({i: (i,) for i in range(23)}, "square", n_workers=n_workers, in_flight=in_flight)
+    assert results == {i: i * i for i in range(23)}
+
+
+def test_unit_ids_may_be_names():
+    assert collect({"a": (2,), "b": (3,)}, "square", n_workers=2) == {"a": 4, "b": 9}
+
+
+def test_no_units_need_no_worker():
+    assert collect({}, "square", n_workers=2) == {}
+
+
+def test_all_workers_take_part_even_when_there_are_few_units():
+    results = collect({i: (2.0,) for i in range(2)}, "pid", n_workers=2)
+    assert len(set(results.values())) == 2
+
+
+def test_more_workers_than_cpus_do_not_block():
+    results = collect({i: (i,) for i in range(9)}, "square", n_workers=5)
+    assert len(results) == 9
+
+
+def test_an_exception_names_the_unit_and_keeps_its_cause():
+    with pytest.raises(WorkerError, match=r"unit 3 failed: DataError: three is not wanted") as caught:
+        collect({i: (i,) for i in range(6)}, "fail", n_workers=2)
+    assert isinstance(caught.value.__cause__, DataError)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_dead_worker_is_replaced_and_nothing_is_lost(tmp_path, n_workers):
+    units = {i: (i, str(tmp_path), 2) for i in range(12)}
+    results = collect(units, "die", n_workers=n_workers, in_flight=3)
+    assert results == {i: i for i in range(12)}
+    assert len(list(tmp_path.glob("death-*"))) == 2
+
+
+def test_a_unit_that_always_kills_its_worker_is_given_up_by_name(tmp_path):
+    units = {i: (i, str(tmp_path), 99) for i in range(12)}
+    with pytest.raises(WorkerError, match="unit 3 lost its worker 3 times"):
+        collect(units, "die", n_workers=2)
+    assert len(list(tmp_path.glob("death-*"))) == 3
+
+
+def test_a_worker_that_cannot_start_is_an_error():
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Broken:
+        def __init__(self):
+            raise RuntimeError("no such device")
+
+        def run(self):
+            return None
+
+    with pytest.raises(WorkerError, match=r"could not be started.*no such device"):
+        run_units(Broken.remote, {0: ()}, "run", n_workers=1, on_result=lambda unit, result: None)
+
+
+def test_an_exception_of_the_callback_ends_the_run_and_frees_the_workers():
+    import ray
+
+    def on_result(unit, result):
+        raise KeyError(unit)
+
+    with pytest.raises(KeyError):
+        run_units(make_actor_factory(), {i: (i,) for i in range(50)}, "square", n_workers=2, on_result=on_result)
+    # Both CPUs can be had again.
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == 2

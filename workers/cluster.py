@@ -1,0 +1,178 @@
+"""The connection to Ray: a local one that lives as long as the command, or a running cluster."""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from atomscatter.errors import ConfigError, WorkerError
+
+# Each worker process is one unit of parallelism; thread pools inside of it would only fight each other.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+_LOCAL_ENVIRONMENT = ONE_THREAD | {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+_OBJECT_STORE_BYTES = 512 * 2**20
+# A Unix socket's path has at most 107 bytes and Ray adds about 65 to its directory.
+_LONGEST_DIRECTORY = 36
+
+
+def available_cores() -> int:
+    """Physical cores that this process may use: the machine's, its affinity mask, its control group."""
+    limits = [psutil.cpu_count(logical=False) or 1, _affinity(), _control_group()]
+    return max(1, min(limits))
+
+
+@contextlib.contextmanager
+def connect(
+    address: str | None = None, workers: int | None = None, *, object_store_bytes: int = _OBJECT_STORE_BYTES
+) -> Iterator[int]:
+    """Connect this process to Ray for the time of the ``with`` block.
+
+    Args:
+        address: a running cluster (``host:port``, ``auto`` or ``ray://...``); None starts a local Ray
+            that ends with the block. A connection that the process already has is used, and left open.
+        workers: how many worker processes to run; None means one for each physical core available
+            (local) or one for each CPU of the cluster.
+        object_store_bytes: shared memory of a local Ray, in bytes.
+
+    Yields:
+        The number of workers to use.
+
+    Raises:
+        ConfigError: ``workers`` is less than 1.
+        WorkerError: no Ray answers at ``address``, or a local one does not start.
+    """
+    import ray
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"the number of workers must be at least 1, not {workers}")
+    if ray.is_initialized():
+        yield workers or _cluster_cpus()
+    elif address is None:
+        with _local_ray(workers or available_cores(), object_store_bytes) as n_workers:
+            yield n_workers
+    else:
+        with _running_ray(address):
+            yield workers or _cluster_cpus()
+
+
+@contextlib.contextmanager
+def _local_ray(workers: int, object_store_bytes: int) -> Iterator[int]:
+    import ray
+
+    directory = _short_directory()
+    try:
+        # The daemons and workers inherit the environment of the moment when they are started.
+        with _environment(_LOCAL_ENVIRONMENT), _sigterm_handler_kept():
+            try:
+                ray.init(
+                    address="local",  # else RAY_ADDRESS would silently redirect to another cluster
+                    num_cpus=workers,
+                    num_gpus=0,
+                    include_dashboard=False,
+                    object_store_memory=object_store_bytes,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(directory),
+                )
+            except Exception as error:
+                raise WorkerError(f"a local Ray could not be started in {directory}: {error}") from error
+        yield workers
+    finally:
+        ray.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _running_ray(address: str) -> Iterator[None]:
+    import ray
+
+    try:
+        with _sigterm_handler_kept():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": ONE_THREAD},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:
+        raise WorkerError(f"no Ray cluster could be joined at {address}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _sigterm_handler_kept() -> Iterator[None]:
+    # ray.init installs its own handler, which would take SIGTERM from whoever calls us.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # advice to Ray's own users
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _short_directory() -> Path:
+    """A fresh directory of our own: /tmp/ray may belong to somebody else, and TMPDIR may be too long."""
+    parent = tempfile.gettempdir()
+    if len(parent) + len("/ray-xxxxxxxx") > _LONGEST_DIRECTORY:
+        parent = "/tmp"
+    return Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+
+
+def _cluster_cpus() -> int:
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _control_group() -> int:
+    """CPUs that a container's quota allows, rounded down; a large number where there is no quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):  # no control groups here, or the quota is "max"
+        return os.cpu_count() or 1

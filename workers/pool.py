@@ -1,0 +1,218 @@
+"""A pool of Ray actors that works through named units and survives the death of its processes."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from atomscatter.errors import WorkerError
+
+UnitId = TypeVar("UnitId", bound=int | str)
+
+_PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class _Worker(Generic[UnitId]):
+    """One actor and the units it was given, oldest first (an actor runs them in that order)."""
+
+    actor: Any
+    pending: dict[Any, UnitId] = field(default_factory=dict)
+
+
+def run_units(
+    make_actor: Callable[[], Any],
+    units: Mapping[UnitId, tuple[Any, ...]],
+    method: str,
+    *,
+    n_workers: int,
+    on_result: Callable[[UnitId, Any], None],
+    retries: int = 3,
+    in_flight: int = 2,
+) -> None:
+    """Run ``actor.method(*arguments)`` for every unit on a pool of actors, in the order of the mapping.
+
+    At most ``in_flight`` units wait at each actor, so memory and lost work stay bounded. When an actor's
+    process dies, a new one takes its place and its units are given out again. A unit may therefore run
+    more than once; ``on_result`` is called exactly once for each, in this process, as results arrive.
+
+    Args:
+        make_actor: returns the handle of a fresh actor (``Actor.remote(...)``); Ray must be connected.
+        units: unit id -> arguments of the call.
+        method: name of the actor's method.
+        n_workers: number of actors (fewer if there are fewer units).
+        on_result: called with the unit id and the method's result.
+        retries: how many times a unit may lose its worker before the run is given up.
+        in_flight: units that one actor holds, the running one included.
+
+    Raises:
+        WorkerError: a unit raised an exception (which is ``__cause__``), a unit's worker died ``retries``
+            times, or workers do not start. The message names the unit.
+    """
+    pool = _Pool(make_actor, units, method, retries=retries, in_flight=in_flight, on_result=on_result)
+    try:
+        pool.run(min(n_workers, len(units)))
+    finally:
+        pool.close()
+
+
+class _Pool(Generic[UnitId]):
+    def __init__(
+        self,
+        make_actor: Callable[[], Any],
+        units: Mapping[UnitId, tuple[Any, ...]],
+        method: str,
+        *,
+        retries: int,
+        in_flight: int,
+        on_result: Callable[[UnitId, Any], None],
+    ) -> None:
+        self._make_actor = make_actor
+        self._units = units
+        self._method = method
+        self._retries = retries
+        self._in_flight = in_flight
+        self._on_result = on_result
+        self._waiting: deque[UnitId] = deque(units)
+        self._n_workers = 1
+        self._n_left = len(units)
+        self._deaths: dict[UnitId, int] = {}
+        self._deaths_at_start = 0
+        self._starting: dict[Any, _Worker[UnitId]] = {}  # by the reference that tells that the actor is up
+        self._busy: dict[Any, _Worker[UnitId]] = {}  # by the reference of a unit's result
+        self._log = structlog.get_logger()
+
+    def run(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+        for _ in range(n_workers):
+            self._start_worker()
+        while self._n_left:
+            reference = self._next_ready()
+            if reference in self._starting:
+                self._worker_started(reference)
+            elif reference in self._busy:
+                self._unit_ended(reference)
+
+    def close(self) -> None:
+        import ray
+
+        for worker in [*self._starting.values(), *self._busy.values()]:
+            ray.kill(worker.actor)
+
+    def _start_worker(self) -> None:
+        actor = self._make_actor()
+        # Units go only to actors that are up: one for which the cluster has no CPU would keep them for ever.
+        self._starting[actor.__ray_ready__.remote()] = _Worker(actor)
+
+    def _next_ready(self) -> Any:
+        import ray
+
+        while True:
+            # Results first, so that they are not held up by workers that cannot start.
+            references = [*self._busy, *self._starting]
+            ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS, fetch_local=False)
+            if ready:
+                return ready[0]
+            if not self._busy:
+                self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
+
+    def _worker_started(self, reference: Any) -> None:
+        import ray
+
+        worker = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            self._deaths_at_start += 1
+            broken = getattr(error, "actor_init_failed", False)
+            if broken or self._deaths_at_start >= self._retries:
+                raise WorkerError(f"a worker could not be started: {_last_line(error)}") from error
+            self._start_worker()
+            return
+        self._deaths_at_start = 0
+        self._fill(worker)
+
+    def _fill(self, worker: _Worker[UnitId]) -> None:
+        while self._wants_more(worker):
+            unit = self._waiting.popleft()
+            reference = getattr(worker.actor, self._method).remote(*self._units[unit])
+            worker.pending[reference] = unit
+            self._busy[reference] = worker
+        if not worker.pending:
+            self._retire(worker)
+
+    def _wants_more(self, worker: _Worker[UnitId]) -> bool:
+        if not worker.pending:
+            return bool(self._waiting)
+        # The last units are not hoarded: one is left for each of the others.
+        return len(worker.pending) < self._in_flight and len(self._waiting) >= self._n_workers
+
+    def _retire(self, worker: _Worker[UnitId]) -> None:
+        import ray
+
+        # Nothing is left for it now; should another worker die, its units are taken by a fresh one.
+        ray.kill(worker.actor)
+
+    def _unit_ended(self, reference: Any) -> None:
+        import ray
+
+        worker = self._busy[reference]
+        unit = worker.pending[reference]
+        try:
+            result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, BaseException) else error
+            raise WorkerError(f"unit {unit} failed: {type(cause).__name__}: {cause}") from cause
+        except ray.exceptions.RayError as error:
+            self._worker_died(worker, error)
+            return
+        del worker.pending[reference], self._busy[reference]
+        self._deliver(unit, result)
+        self._fill(worker)
+
+    def _deliver(self, unit: UnitId, result: Any) -> None:
+        self._n_left -= 1
+        self._on_result(unit, result)
+
+    def _worker_died(self, worker: _Worker[UnitId], error: Exception) -> None:
+        lost = self._take_back(worker)
+        if lost:
+            # Only the oldest can have been running; the others were waiting behind it.
+            self._blame(lost[0], error)
+        self._waiting.extendleft(reversed(lost))
+        if self._waiting:
+            self._start_worker()
+
+    def _take_back(self, worker: _Worker[UnitId]) -> list[UnitId]:
+        """Deliver what a dead worker had finished; return the units that it had not, oldest first."""
+        import ray
+
+        lost = []
+        for reference, unit in worker.pending.items():
+            del self._busy[reference]
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise WorkerError(f"unit {unit} failed: {error.cause}") from error
+            except ray.exceptions.RayError:
+                lost.append(unit)
+            else:
+                self._deliver(unit, result)
+        worker.pending.clear()
+        return lost
+
+    def _blame(self, unit: UnitId, error: Exception) -> None:
+        self._deaths[unit] = self._deaths.get(unit, 0) + 1
+        deaths = self._deaths[unit]
+        self._log.warning("a worker died", unit=unit, deaths=deaths, allowed=self._retries)
+        if deaths >= self._retries:
+            raise WorkerError(
+                f"unit {unit} lost its worker {deaths} times, last with: {_last_line(error)}"
+            ) from error
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
