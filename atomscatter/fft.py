@@ -43,12 +43,14 @@ class Transform:
     def inverse(self, count: int) -> NDArray[np.float64]:
         """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra."""
         self._plan(False, count)()
-        return self.fields[:count]
+        fields: NDArray[np.float64] = self.fields[:count]
+        return fields
 
     def forward(self, count: int) -> NDArray[np.complex128]:
         """Unnormalised spectra of the first ``count`` fields (half axis last)."""
         self._plan(True, count)()
-        return self.spectrum[:count]
+        spectrum: NDArray[np.complex128] = self.spectrum[:count]
+        return spectrum
 
     def _plan(self, forward: bool, count: int) -> Callable[[], object]:
         key = (forward, count)
@@ -69,7 +71,8 @@ class Transform:
             flags=("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT"),
             threads=1,
         )
-        return plan.execute  # type: ignore[no-any-return]
+        execute: Callable[[], object] = plan.execute
+        return execute
 
     def _ducc(
         self, forward: bool, spectrum: NDArray[np.complex128], fields: NDArray[np.float64]
@@ -108,3 +111,6 @@ class TransformCache:
             len(self._transforms) > 1 and sum(t.nbytes for t in self._transforms.values()) > self._max_bytes
         ):
             self._transforms.popitem(last=False)
+
+    def _nbytes(self) -> int:
+        return sum(t.nbytes for t in self._transforms.values())

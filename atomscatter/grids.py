@@ -53,9 +53,9 @@ class Grid:
         return math.pi * 2.0**scale * beta / (self.cutoff * self._oversampling(scale))
 
     def half_band(self, lengths: NDArray[np.float64], beta: float, scale: int) -> NDArray[np.int64]:
-        """Largest |h| per axis, shape (3,), of the reciprocal lattice vectors 2 pi h in the band of a scale.
+        """Largest |h| per axis, shape (3,), of the reciprocal lattice vectors in the band of a scale.
 
-        ``lengths`` are those of the cell vectors a_i (Angstrom): h_i = omega . a_i / 2 pi bounds them in any cell.
+        ``lengths`` are those of the cell vectors a_i, Angstrom: h_i = omega . a_i / 2 pi in any cell.
         """
         frequency = self.cutoff / (2.0**scale * beta)
         return np.floor(frequency * lengths / (2 * math.pi)).astype(np.int64)

@@ -27,7 +27,7 @@ PAPER_POWERS = (1.0, 4.0 / 3.0, 5.0 / 3.0, 2.0)
 MATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits(typingctx: Any, value: Any) -> Any:
     """Reinterpret a float64 as uint64."""
 
@@ -37,7 +37,7 @@ def _bits(typingctx: Any, value: Any) -> Any:
     return types.uint64(types.float64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _from_bits(typingctx: Any, value: Any) -> Any:
     """Reinterpret a uint64 as float64."""
 
@@ -55,7 +55,8 @@ def inverse_cbrt(s: float) -> float:
     r <- r (1 - h)^(-1/3). The division by three is a 32-bit multiplication: it vectorises.
     """
     s += 1e-290  # keeps r^3 finite for s = 0
-    high = (_bits(s) >> np.uint64(32)) & np.uint64(0xFFFFFFFF)
+    bits = _bits(s)  # type: ignore[call-arg]  # an intrinsic is called without its typing context
+    high = (bits >> np.uint64(32)) & np.uint64(0xFFFFFFFF)
     third = (high * np.uint64(0x55555556)) >> np.uint64(32)
     r = _from_bits((np.uint64(0x553EF0FF) - third) << np.uint64(32))
     for _ in range(2):
@@ -95,8 +96,8 @@ def _general_sums(s: Float, count: int, powers: Float, sums: Float) -> None:
 def power_sums(fields: Float, powers: Float, paper: bool, scale: float) -> Float:
     """Sum over grid points of (sum over m of field_m^2)^(q/2), times ``scale``.
 
-    ``fields`` has shape (2l+1, points); returns shape (powers,). With ``paper`` the powers are the four of the
-    paper and the fast roots are used.
+    ``fields`` has shape (2l+1, points); returns shape (powers,). With ``paper`` the powers are the four of
+    the paper and the fast roots are used.
     """
     sums = np.zeros(powers.size)
     s = np.empty(BLOCK)

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -157,14 +158,12 @@ class Scattering:
             np.empty((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
             for j in range(self.scales)
         ]
-        for j1 in range(self.scales):
+        per_atom = volume / len(atoms)
+        for j1, l1 in product(range(self.scales), range(self.n)):
             shape = grids[max(0, j1 - 1)]
-            for l1 in range(self.n):
-                first[:, j1, l1], moduli = self._first_order(density, shape, j1, l1, volume / len(atoms))
-                for i, j2 in enumerate(second_scales(j1, self.scales)):
-                    second[j1][:, l1, i] = self._second_order(
-                        moduli, shape, grids[j2], j2, volume / len(atoms)
-                    )
+            first[:, j1, l1], moduli = self._first_order(density, shape, j1, l1, per_atom)
+            for i, j2 in enumerate(second_scales(j1, self.scales)):
+                second[j1][:, l1, i] = self._second_order(moduli, shape, grids[j2], j2, per_atom)
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
@@ -216,7 +215,7 @@ class Scattering:
         key = cell.tobytes()
         if key == self._cell_key:
             return
-        reciprocal = 2 * np.pi * np.linalg.inv(cell).T
+        reciprocal = np.asarray(2 * np.pi * np.linalg.inv(cell).T, dtype=np.float64)
         self._filters = [
             filters(
                 reciprocal, self.grid.half_band(lengths, self.beta, j), self.beta, j, self.n, self.grid.cutoff

@@ -23,11 +23,6 @@ MAX_N = 4
 """Largest principal number n: solid harmonics are written out up to l = 3."""
 
 
-def peak_frequency(beta: float, n: int, angular: int) -> float:
-    """Frequency (1/Angstrom) at which the radial part of the filter of scale 0 is largest."""
-    return math.sqrt(2 * (n - 1) - angular) / beta
-
-
 @nb.njit(cache=True)
 def _solid_harmonics(x: float, y: float, z: float, n: int, out: Float) -> None:
     """Write S_lm(x, y, z) for all l < n into out, l-major: n*n values."""

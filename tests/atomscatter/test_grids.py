@@ -1,0 +1,67 @@
+"""Grids: they hold their band, follow the spacing, and refuse what does not fit."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atomscatter.errors import ConfigError, StructureError
+from atomscatter.grids import FAST_LENGTHS, Grid, fast_length
+
+
+@given(
+    lengths=st.tuples(*[st.floats(1.5, 60.0)] * 3),
+    beta=st.floats(0.2, 1.5),
+    scale=st.integers(0, 4),
+    cutoff=st.floats(3.0, 7.0),
+)
+def test_grid_holds_the_band_and_keeps_the_spacing(lengths, beta, scale, cutoff):
+    grid = Grid(cutoff=cutoff, oversampling=(1.0, 1.5), max_points=10**9)
+    points = np.array(grid.points(np.array(lengths), beta, scale))
+    half = grid.half_band(np.array(lengths), beta, scale)
+    assert (points >= 2 * half + 1).all()
+    assert (np.array(lengths) / points <= grid.spacing(beta, scale) * (1 + 1e-12)).all()
+    # No frequency inside the cut-off is left out: the next one along each axis lies outside.
+    assert ((half + 1) * 2 * math.pi / np.array(lengths) * 2**scale * beta > cutoff * (1 - 1e-12)).all()
+
+
+def test_grids_of_larger_scales_hold_their_band_on_the_grid_of_the_scale_before():
+    grid, lengths = Grid(), np.array([11.0, 9.3, 14.2])
+    for scale in range(1, 5):
+        finer = np.array(grid.points(lengths, 0.5, scale - 1))
+        assert (finer >= 2 * grid.half_band(lengths, 0.5, scale) + 1).all()
+
+
+def test_fast_lengths_are_reached_and_never_too_short():
+    assert [fast_length(n) for n in (1, 9, 17, 33, 64)] == [8, 10, 20, 36, 64]
+    assert all(fast_length(n) >= n for n in range(1, 300))
+    assert list(FAST_LENGTHS) == sorted(FAST_LENGTHS)
+
+
+def test_too_large_a_cell_is_refused_before_memory_is_taken():
+    with pytest.raises(StructureError, match="1e\\+09 x 11 x 11 Angstrom needs more than"):
+        Grid().points(np.array([1e9, 11.0, 11.0]), 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"cutoff": 0.5}, "cutoff"),
+        ({"cutoff": math.nan}, "cutoff"),
+        ({"oversampling": ()}, "oversampling"),
+        ({"oversampling": (0.5,)}, "oversampling"),
+        ({"max_points": 0}, "max_points"),
+        ({"spacing": 1}, "spacing"),
+        ({"cutoff": "wide"}, "grid settings"),
+    ],
+)
+def test_bad_settings_are_named(settings, word):
+    with pytest.raises(ConfigError, match=word):
+        Grid.from_dict(settings)
+
+
+def test_dictionary_round_trip():
+    grid = Grid(cutoff=5.5, oversampling=(1.0, 2.0), max_points=1000)
+    assert Grid.from_dict(grid.to_dict()) == grid
