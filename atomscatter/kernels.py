@@ -55,7 +55,7 @@ def inverse_cbrt(s: float) -> float:
     r <- r (1 - h)^(-1/3). The division by three is a 32-bit multiplication: it vectorises.
     """
     s += 1e-290  # keeps r^3 finite for s = 0
-    bits = _bits(s)  # type: ignore[call-arg]  # an intrinsic is called without its typing context
+    bits: Any = _bits(s)  # type: ignore[call-arg]  # an intrinsic is called without its typing context
     high = (bits >> np.uint64(32)) & np.uint64(0xFFFFFFFF)
     third = (high * np.uint64(0x55555556)) >> np.uint64(32)
     r = _from_bits((np.uint64(0x553EF0FF) - third) << np.uint64(32))
