@@ -1,13 +1,15 @@
-"""Atomic orbital wavelet scattering written straight from the equations, for tests and as a yardstick of speed.
+# ruff: noqa: E741 (l is the angular quantum number, as in the equations)
+"""Atomic orbital wavelet scattering written straight from the equations: reference and yardstick.
 
 Equations (5)-(11) and appendices A and B of "Wavelet Scattering Networks for Atomistic Systems with
-Extrapolation of Material Properties": complex spherical harmonics, one full grid for everything, complex FFTs,
-five separate channels, no cropping, no symmetry used. It shares no code with the package.
+Extrapolation of Material Properties": complex spherical harmonics, one full grid for everything, complex
+FFTs, separate channels, no cropping, no symmetry used. It shares no code with the package.
 
-Conventions. The cell has the lattice vectors as rows of ``cell``, volume V; the frequencies are the reciprocal
-lattice vectors w = k @ (2 pi inv(cell).T), k integer. A periodic function is h(u) = 1/V sum_w h^(w) exp(i w.u).
-Appendix B leaves the 1/V out of B3; here the inverse FFT is scaled by (grid points)/V, so that its values are the
-periodic convolution (8) itself, whatever grid and cell represent the crystal.
+Conventions. The cell has the lattice vectors as rows of ``cell`` and volume V; the frequencies are the
+reciprocal lattice vectors w = k @ (2 pi inv(cell).T), k integer. A periodic function is
+h(u) = 1/V sum_w h^(w) exp(i w.u). Appendix B leaves the 1/V out of B3; here the inverse FFT is scaled by
+(grid points)/V, so that its values are the periodic convolution (8) itself, whatever grid and cell represent
+the crystal.
 """
 
 from itertools import product
@@ -41,7 +43,7 @@ def frequencies(cell, shape):
     return np.einsum("iabc,ix->xabc", np.array(integers), reciprocal)
 
 
-def wavelet_hat(omega, n, l, m, beta):  # noqa: E741 (l is the angular quantum number)
+def wavelet_hat(omega, n, l, m, beta):
     """Fourier transform of psi_{n,l}^m at the frequencies omega (3, ...), appendix B; zero at omega = 0."""
     r = np.sqrt((omega**2).sum(axis=0))
     polar = np.arccos(np.divide(omega[2], r, out=np.ones_like(r), where=r > 0).clip(-1, 1))
@@ -72,7 +74,7 @@ def scattering_maps(atoms, *, beta, scales, shape, species, n=3):
         for j, l in product(range(scales), range(n))
     }
 
-    def sigma(signal_hat, j, l):  # noqa: E741
+    def sigma(signal_hat, j, l):
         return np.sqrt(sum(np.abs(np.fft.ifftn(signal_hat * psi_hat)) ** 2 for psi_hat in filters[j, l]))
 
     first_order = {}
