@@ -1,17 +1,22 @@
 """The connection to Ray: a local one that lives as long as the command, or a running cluster."""
 
 import contextlib
+import functools
 import logging
 import os
+import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+import structlog
 
 from atomscatter.errors import ConfigError, WorkerError
 
@@ -65,10 +70,10 @@ def connect(
     if ray.is_initialized():
         yield workers or _cluster_cpus()
     elif address is None:
-        with _local_ray(workers or available_cores(), object_store_bytes) as n_workers:
+        with _quiet(), _local_ray(workers or available_cores(), object_store_bytes) as n_workers:
             yield n_workers
     else:
-        with _running_ray(address):
+        with _quiet(), _running_ray(address):
             yield workers or _cluster_cpus()
 
 
@@ -79,7 +84,7 @@ def _local_ray(workers: int, object_store_bytes: int) -> Iterator[int]:
     directory = _short_directory()
     try:
         # The daemons and workers inherit the environment of the moment when they are started.
-        with _environment(_LOCAL_ENVIRONMENT), _sigterm_handler_kept():
+        with _environment(_LOCAL_ENVIRONMENT | {"RAY_AUTH_TOKEN": _token()}), _sigterm_handler_kept():
             try:
                 ray.init(
                     address="local",  # else RAY_ADDRESS would silently redirect to another cluster
@@ -104,6 +109,7 @@ def _running_ray(address: str) -> Iterator[None]:
     import ray
 
     try:
+        _knock(address)
         with _sigterm_handler_kept():
             ray.init(
                 address=address,
@@ -112,11 +118,42 @@ def _running_ray(address: str) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except Exception as error:
-        raise WorkerError(f"no Ray cluster could be joined at {address}: {error}") from error
+        hint = "a cluster that asks for a token needs RAY_AUTH_MODE=token and the token here as well"
+        raise WorkerError(f"no Ray cluster could be joined at {address}: {error} ({hint})") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nothing listens; Ray itself would keep trying for many minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what Ray prints on standard output about dead workers to the log's debug level.
+
+    ``log_to_driver=False`` does not cover these messages, and standard output belongs to our results.
+    The pool reports every death itself.
+    """
+    from ray._private import worker as ray_worker
+
+    def log(data: dict[str, Any], **_: Any) -> None:
+        structlog.get_logger().debug("message from Ray", lines=data.get("lines"))
+
+    printer = getattr(ray_worker, "print_to_stdstream", None)
+    if printer is None:
+        yield
+        return
+    ray_worker.print_to_stdstream = log  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ray_worker.print_to_stdstream = printer
 
 
 @contextlib.contextmanager
@@ -132,9 +169,16 @@ def _sigterm_handler_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler if handler is not None else signal.SIG_DFL)
 
 
+@functools.cache
+def _token() -> str:
+    """What the processes of a local Ray know each other by; else Ray leaves one in the home directory."""
+    return secrets.token_hex(32)
+
+
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
+    # RAY_AUTH_MODE is set by ray.init itself, for a local Ray.
+    before = {name: os.environ.get(name) for name in [*variables, "RAY_AUTH_MODE"]}
     os.environ.update(variables)
     try:
         with warnings.catch_warnings():

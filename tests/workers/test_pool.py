@@ -73,7 +73,7 @@ def test_no_units_need_no_worker():
 
 
 def test_all_workers_take_part_even_when_there_are_few_units():
-    results = collect({i: (2.0,) for i in range(2)}, "pid", n_workers=2)
+    results = collect(dict.fromkeys(range(2), (2.0,)), "pid", n_workers=2)
     assert len(set(results.values())) == 2
 
 
@@ -125,7 +125,9 @@ def test_an_exception_of_the_callback_ends_the_run_and_frees_the_workers():
         raise KeyError(unit)
 
     with pytest.raises(KeyError):
-        run_units(make_actor_factory(), {i: (i,) for i in range(50)}, "square", n_workers=2, on_result=on_result)
+        run_units(
+            make_actor_factory(), {i: (i,) for i in range(50)}, "square", n_workers=2, on_result=on_result
+        )
     # Both CPUs can be had again.
     deadline = time.monotonic() + 30
     while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
