@@ -1,1 +1,26 @@
-"""See CONTRIBUTING.md for what this package holds."""
+"""Energies of periodic structures from invariant wavelet scattering features and averaged sparse models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atomscatter.ensemble import Ensemble, Prediction
+    from atomscatter.scattering import Scattering
+
+__all__ = ["Ensemble", "Prediction", "Scattering"]
+
+_HOMES = {
+    "Ensemble": "atomscatter.ensemble",
+    "Prediction": "atomscatter.ensemble",
+    "Scattering": "atomscatter.scattering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: the compiled kernels take seconds to import, which `--help` should not pay.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'atomscatter' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
