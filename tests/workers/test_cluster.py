@@ -1,0 +1,201 @@
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from atomscatter.errors import ConfigError, WorkerError
+from workers.cluster import available_cores, connect
+from workers.pool import run_units
+
+
+def environment_reader():
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Reader:
+        def read(self, name):
+            return os.environ.get(name)
+
+    return Reader.remote
+
+
+def read_in_worker(name):
+    results = {}
+    run_units(environment_reader(), {name: (name,)}, "read", n_workers=1, on_result=results.__setitem__)
+    return results[name]
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def run_python(code, **environment):
+    """A process of its own, for what concerns the terminal or the whole process."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_available_cores_are_at_most_those_of_the_affinity_mask():
+    assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_fewer_than_one_worker_is_refused(workers):
+    with pytest.raises(ConfigError, match="at least 1"), connect(workers=workers):
+        pass
+
+
+def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler():
+    import ray
+
+    def handler(signum, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, handler)
+    temporary = set(Path(tempfile.gettempdir()).glob("ray-*"))
+    try:
+        with connect(workers=1) as n_workers:
+            assert n_workers == 1
+            assert signal.getsignal(signal.SIGTERM) is handler
+            assert read_in_worker("OPENBLAS_NUM_THREADS") == "1"
+            assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+            with connect() as again:  # a connection that exists is used, and left open
+                assert again == 1
+            assert ray.is_initialized()
+        assert not ray.is_initialized()
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert set(Path(tempfile.gettempdir()).glob("ray-*")) <= temporary
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_local_ray_is_quiet_even_when_a_worker_dies():
+    code = """
+import os, signal, structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+import ray
+from workers.cluster import connect
+from workers.pool import run_units
+class Actor:
+    def die(self, path):
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        print("from the worker")
+        return 1
+with connect(workers=1):
+    run_units(ray.remote(num_cpus=1)(Actor).remote, {0: (PATH,)}, "die", n_workers=1, on_result=print)
+"""
+    with tempfile.TemporaryDirectory() as directory:
+        done = run_python(code.replace("PATH", repr(f"{directory}/died")))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0 1\n"
+    assert done.stderr == ""
+
+
+def test_a_long_directory_for_temporary_files_is_no_obstacle(tmp_path):
+    directory = tmp_path / ("long" * 30)
+    directory.mkdir()
+    code = "from workers.cluster import connect\nwith connect(workers=1) as n: print(n)"
+    done = run_python(code, TMPDIR=str(directory))
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_the_environment_does_not_redirect_a_local_ray():
+    code = "from workers.cluster import connect\nwith connect(workers=1) as n: print(n)"
+    done = run_python(code, RAY_ADDRESS="127.0.0.1:1")
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_no_worker_outlives_a_killed_driver():
+    code = """
+import os, signal, psutil
+from workers.cluster import connect
+with connect(workers=1):
+    print(*[p.pid for p in psutil.Process().children(recursive=True)], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run_python(code)
+    assert done.returncode == -signal.SIGKILL
+    children = [int(pid) for pid in done.stdout.split()]
+    assert children
+    alive = [psutil.Process(pid) for pid in children if psutil.pid_exists(pid)]
+    # Ray's own agents notice later; what computes and what holds memory must be gone.
+    computing = [
+        p for p in alive if name_of(p) in {"raylet", "gcs_server"} or name_of(p).startswith("ray::IDLE")
+    ]
+    _, survivors = psutil.wait_procs(computing, timeout=30)
+    assert survivors == []
+
+
+def name_of(process):
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_running_cluster_is_joined_and_left_running(free_port, tmp_path):
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    directory = tempfile.mkdtemp(prefix="rayt-", dir="/tmp")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    command = [
+        *(ray_command, "start", "--head", "--block", f"--port={free_port}", "--num-cpus=2"),
+        *("--include-dashboard=false", f"--temp-dir={directory}", "--object-store-memory=100000000"),
+        "--disable-usage-stats",
+    ]
+    # A process of its own for the driver too, since the token must be known before Ray is imported.
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import ray
+from test_cluster import connect, read_in_worker
+for workers in (None, 1):  # the second time shows that the first left it running
+    with connect("127.0.0.1:{free_port}", workers) as n_workers:
+        print(n_workers, read_in_worker("NUMBA_NUM_THREADS"), ray.cluster_resources()["CPU"])
+"""
+    log = tmp_path / "head.log"
+    with log.open("w") as stream:
+        head = subprocess.Popen(command, env=os.environ | token, stdout=stream, stderr=stream)
+    try:
+        wait_for_port(free_port)
+        done = run_python(code, **token)
+        assert done.stdout == "2 1 2.0\n1 1 2.0\n", done.stderr + log.read_text()
+        assert head.poll() is None
+    finally:
+        head.terminate()
+        head.wait(30)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def wait_for_port(port, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
+def test_an_address_where_nothing_answers_is_a_clear_error(free_port):
+    with pytest.raises(WorkerError, match=f"127.0.0.1:{free_port}"), connect(f"127.0.0.1:{free_port}"):
+        pass
