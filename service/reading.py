@@ -1,0 +1,424 @@
+"""Structures from files: every one is either good, or bad with file, index and reason."""
+
+import io
+import math
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import structlog
+from ase import Atoms
+from ase.io import iread
+from ase.io.extxyz import read_xyz
+from ase.io.formats import (
+    PEEK_BYTES,
+    UnknownFileTypeError,
+    filetype,
+    get_compression,
+    ioformats,
+    open_with_compression,
+)
+
+from atomscatter.errors import StructureError
+from atomscatter.structures import MIN_DISTANCE, check_atoms
+
+# Databases, folders, and an input language that opens further files: names in them are not data.
+_REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
+_XYZ_FORMATS = {"xyz", "extxyz"}
+MAX_ATOMS = 10_000_000
+
+
+@dataclass
+class LabelledStructure:
+    """A structure that can be featurized, with where it came from."""
+
+    atoms: Atoms
+    source: str  # the file's name, as given
+    index: int  # of the structure in its file, from 0
+    path_id: str  # relaxation path that it belongs to
+    energy: float | None  # eV, total, of the cell
+
+
+@dataclass
+class BadStructure:
+    """A structure (or, with index None, a whole file) that cannot be used."""
+
+    source: str
+    index: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.source if self.index is None else f"{self.source}, structure {self.index}"
+        return f"{place}: {self.reason}"
+
+
+class _UnusableError(Exception):
+    """Why a file or a structure cannot be used; does not leave this module."""
+
+
+def read_structures(
+    paths: Sequence[Path],
+    *,
+    path_key: str | None = None,
+    path_per_file: bool = False,
+    energy_key: str | None = None,
+    need_energy: bool = False,
+    vacuum: float | None = None,
+    species: Collection[str] | None = None,
+    min_distance: float = MIN_DISTANCE,
+    unique: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[list[LabelledStructure], list[BadStructure]]:
+    """Read every structure of files and directories, in any format that ASE reads (.xz, .gz, .bz2 too).
+
+    The format follows from name and content of the file; what ASE would read into a name (``@0:3``,
+    database addresses) is not looked at. Databases and pickles are not read.
+
+    Args:
+        paths: files; of a directory, all files below it whose format is known, in the order of their names.
+        path_key: info key that holds the relaxation path's id. Files may share a path.
+        path_per_file: each file is one relaxation path. Without either, each structure is its own.
+        energy_key: info key of the total energy, eV; None takes the energy that ASE's reader attaches.
+        need_energy: structures without a finite energy are bad.
+        vacuum: Angstrom; structures that are not periodic are placed in a periodic box with that much empty
+            space on each side of the atoms. None: they are bad.
+        species: chemical symbols allowed; None allows all.
+        min_distance: smallest distance between two atoms, Angstrom.
+        unique: for training data. A structure is bad that is exactly the same as an earlier one, or that
+            has the path id of one with another composition.
+        on_progress: called with the number of structures newly read.
+
+    Returns:
+        Good structures in the order of files and frames, and bad ones.
+    """
+    files, bad = _expand(paths)
+    good: list[LabelledStructure] = []
+    for file in files:
+        for index, read in _read_file(file):
+            try:
+                if isinstance(read, str):
+                    raise _UnusableError(read)
+                _usable(read, vacuum, species, min_distance)
+                energy = _energy(read, energy_key, need_energy)
+                path_id = _path_id(read, str(file), index, path_key, path_per_file)
+            except (_UnusableError, StructureError) as error:
+                bad.append(BadStructure(str(file), index, str(error)))
+            else:
+                good.append(LabelledStructure(read, str(file), int(index or 0), path_id, energy))
+            if on_progress is not None:
+                on_progress(1)
+    if unique:
+        good = _without_repeats(_without_conflicts(good, bad), bad)
+    return good, bad
+
+
+# Files
+
+
+def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[BadStructure]]:
+    """Files to read, and what was named but cannot be read at all."""
+    files: dict[Path, Path] = {}  # resolved -> as given
+    bad = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            inside = [path]
+        elif not (inside := _files_of(path)):
+            bad.append(BadStructure(str(path), None, "directory without a file of a known format"))
+        for file in inside:
+            first = files.setdefault(file.resolve(), file)
+            if first is not file:
+                bad.append(BadStructure(str(file), None, f"is the same file as {first}; it is read once"))
+    return list(files.values()), bad
+
+
+def _files_of(directory: Path) -> list[Path]:
+    files, skipped = [], []
+    for file in sorted(directory.rglob("*")):
+        if not file.is_file() or any(part.startswith(".") for part in file.relative_to(directory).parts):
+            continue
+        try:
+            _format(file)
+            files.append(file)
+        except _UnusableError:
+            skipped.append(file.name)
+        except OSError:
+            files.append(file)  # reading it will tell why not
+    if skipped:
+        structlog.get_logger().info("files that hold no structures", directory=str(directory), files=skipped)
+    return files
+
+
+def _format(file: Path) -> str:
+    """ASE's name of the file's format, from the last part of its name and its first bytes."""
+    with closing(open_with_compression(str(file), "rb")) as stream:
+        head = stream.read(PEEK_BYTES)
+    if not head.strip():
+        raise _UnusableError("file is empty")
+    peek = io.BytesIO(head)
+    # ASE looks for database addresses at a name's start, and for directories of that name.
+    peek.name = f"/dev/null/{get_compression(file.name)[0]}"
+    try:
+        name = filetype(peek, guess=False)
+    except UnknownFileTypeError:
+        raise _UnusableError("format of the file is not known") from None
+    if name in _REFUSED_FORMATS or not ioformats[name].can_read:
+        raise _UnusableError(f"files of format {name!r} are not read")
+    return name
+
+
+_Frame = tuple[int | None, Atoms | str]
+
+
+def _read_file(file: Path) -> Iterator[_Frame]:
+    """Structures of a file with their index, or in their place the reason why there is none."""
+    try:
+        name = _format(file)
+        frames = _read_xyz(file) if name in _XYZ_FORMATS else _read_other(file, name)
+        first = next(frames, None)
+        if first is None:
+            raise _UnusableError("file holds no structure")
+        yield first
+        yield from frames
+    except _UnusableError as error:
+        yield None, str(error)
+    except FileNotFoundError:
+        yield None, "file does not exist"
+    except Exception as error:  # decompression errors of four libraries, missing permission, ...
+        yield None, f"file cannot be read: {_one_line(error)}"
+
+
+def _read_other(file: Path, name: str) -> Iterator[_Frame]:
+    if ioformats[name].acceptsfd:
+        mode = "rb" if ioformats[name].isbinary else "r"
+        with closing(open_with_compression(str(file), mode)) as stream:
+            yield from _guarded(iread(stream, index=slice(None), format=name))
+        return
+    # Some readers want a name: they get one in which there is nothing to find.
+    with tempfile.TemporaryDirectory() as directory:
+        plain = Path(directory) / "structure"
+        with closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+        yield from _guarded(iread(str(plain), index=slice(None), format=name))
+
+
+def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
+    """Number the frames; a parser's failure becomes the reason of the frame that it would have been."""
+    index = 0
+    while True:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # remarks on spelling; what matters is checked here
+                atoms = next(frames)
+        except StopIteration:
+            return
+        except Exception as error:  # parsers raise whatever they stumble upon
+            yield index, f"cannot be parsed: {_one_line(error)}"
+            return
+        yield index, atoms
+        index += 1
+
+
+def _read_xyz(file: Path) -> Iterator[_Frame]:
+    """XYZ and extended XYZ, frame after frame, so that one bad frame costs only itself."""
+    index = 0
+    with closing(_open_text(file)) as stream:
+        while True:
+            try:
+                lines, n_atoms = _next_frame(stream)
+            except (_UnusableError, OSError, EOFError) as error:
+                yield index, str(error)
+                return
+            except Exception as error:  # lzma.LZMAError, zlib.error: the compressed data is damaged
+                yield index, f"file is damaged here: {_one_line(error)}"
+                return
+            if not lines:
+                return
+            yield index, _parse_frame(lines, n_atoms)
+            index += 1
+
+
+def _open_text(file: Path) -> IO[str]:
+    stream = open_with_compression(str(file), "rb")
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
+
+
+def _next_frame(stream: IO[str]) -> tuple[list[str], int]:
+    """Lines of the next frame, header included; none at the end of the file.
+
+    The count is checked before anything is made of that size.
+    """
+    count = stream.readline()
+    while count and not count.strip():
+        count = stream.readline()
+    if not count:
+        return [], 0
+    try:
+        n_atoms = int(count)
+    except ValueError:
+        shown = count.strip()[:40]
+        raise _UnusableError(
+            f"expected a number of atoms, found {shown!r}; nothing is read from here on"
+        ) from None
+    if not 0 <= n_atoms <= MAX_ATOMS:
+        raise _UnusableError(
+            f"claims {n_atoms} atoms, possible are 0 to {MAX_ATOMS}; nothing is read from here on"
+        )
+    lines = [count]
+    for _ in range(n_atoms + 1):
+        line = stream.readline()
+        if not line:
+            raise _UnusableError(f"file is truncated: {max(len(lines) - 2, 0)} of {n_atoms} atoms are there")
+        lines.append(line)
+    if _cut_off(lines):
+        raise _UnusableError("file is truncated: its last line is not complete")
+    return lines, n_atoms
+
+
+def _cut_off(lines: list[str]) -> bool:
+    """Whether the last line ends early: no line break, and shorter than all others, which are alike."""
+    *others, last = lines[2:] or [""]
+    if last.endswith("\n") or not others:
+        return False
+    lengths = {len(line.rstrip("\r\n")) for line in others}
+    return len(lengths) == 1 and len(last) < lengths.pop()
+
+
+def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
+    if n_atoms == 0:
+        return "has no atoms"
+    try:
+        atoms: Atoms = next(read_xyz(io.StringIO("".join(lines)), index=slice(0, 1)))
+        return atoms
+    except Exception as error:  # ASE lets KeyError, ValueError, XYZError and others through
+        return f"cannot be parsed: {_one_line(error)}"
+
+
+# Structures
+
+
+def _usable(atoms: Atoms, vacuum: float | None, species: Collection[str] | None, min_distance: float) -> None:
+    if len(atoms) and not atoms.pbc.all() and np.isfinite(atoms.positions).all():
+        if vacuum is None:
+            raise _UnusableError(
+                "is not periodic in all three directions; --vacuum 10 would place it in a periodic box"
+                " with 10 Å of vacuum on each side"
+            )
+        atoms.center(vacuum=vacuum, axis=tuple(np.flatnonzero(~atoms.pbc)))
+        atoms.pbc = True
+    check_atoms(atoms, species=species, min_distance=min_distance)
+
+
+def _energy(atoms: Atoms, key: str | None, needed: bool) -> float | None:
+    results = getattr(atoms.calc, "results", {}) if atoms.calc is not None else {}
+    value = results.get("energy") if key is None else atoms.info.get(key, results.get(key))
+    if value is None:
+        if needed:
+            raise _UnusableError(_no_energy(atoms, key))
+        return None
+    try:
+        energy = float(value)
+    except (TypeError, ValueError):
+        raise _UnusableError(f"energy is not a number: {value!r}") from None
+    if math.isfinite(energy):
+        return energy
+    if needed:
+        raise _UnusableError(f"energy is not finite: {energy}")
+    return None
+
+
+def _no_energy(atoms: Atoms, key: str | None) -> str:
+    numbers = [k for k, v in atoms.info.items() if isinstance(v, float | np.floating)]
+    known = f" (numbers in its info: {', '.join(sorted(numbers))})" if numbers else ""
+    if key is None:
+        return f"has no energy; --energy-key names the info key that holds it{known}"
+    return f"has no energy under the key {key!r} given with --energy-key{known}"
+
+
+def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_file: bool) -> str:
+    if per_file:
+        return source
+    if key is None:
+        return f"{source}#{index}"
+    value = atoms.info.get(key)
+    if value is None:
+        raise _UnusableError(f"has no path id: no {key!r} in its info (--path-key)")
+    if isinstance(value, np.ndarray | list | dict):
+        raise _UnusableError(f"path id {key!r} is not a single value")
+    return str(value)
+
+
+def _without_conflicts(good: list[LabelledStructure], bad: list[BadStructure]) -> list[LabelledStructure]:
+    """Move to ``bad`` what has the path id of an earlier structure but not its composition.
+
+    Atoms neither appear nor vanish along a relaxation path: such an id was given twice.
+    """
+    first: dict[str, tuple[str, LabelledStructure]] = {}
+    kept = []
+    for structure in good:
+        composition = structure.atoms.symbols.formula.reduce()[0].format("hill")
+        there, origin = first.setdefault(structure.path_id, (composition, structure))
+        if there == composition:
+            kept.append(structure)
+            continue
+        reason = (
+            f"path id {structure.path_id!r} is a duplicate: {composition} here,"
+            f" {there} in {origin.source}, structure {origin.index}"
+        )
+        bad.append(BadStructure(structure.source, structure.index, reason))
+    return kept
+
+
+def _without_repeats(good: list[LabelledStructure], bad: list[BadStructure]) -> list[LabelledStructure]:
+    """Move exact copies of earlier structures to ``bad``: they would sit on both sides of a validation."""
+    first: dict[bytes, LabelledStructure] = {}
+    kept = []
+    for structure in good:
+        origin = first.setdefault(structure_digest(structure.atoms), structure)
+        if origin is structure:
+            kept.append(structure)
+            continue
+        reason = f"is a duplicate of {origin.source}, structure {origin.index}"
+        if origin.energy != structure.energy:
+            reason += f", with another energy ({structure.energy} eV here, {origin.energy} eV there)"
+        bad.append(BadStructure(structure.source, structure.index, reason))
+    return kept
+
+
+def structure_digest(atoms: Atoms) -> bytes:
+    """SHA-256 of numbers, positions, cell and periodicity; equal for structures equal to the last bit."""
+    digest = sha256()
+    for array, kind in ((atoms.numbers, "<i8"), (atoms.positions, "<f8"), (atoms.cell.array, "<f8")):
+        values = np.ascontiguousarray(array, dtype=kind)
+        digest.update(str(values.shape).encode())
+        digest.update(values.tobytes())
+    digest.update(np.asarray(atoms.pbc, dtype=np.uint8).tobytes())
+    return digest.digest()
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def describe(bad: Sequence[BadStructure], *, at_most: int = 20) -> str:
+    """One line for each bad structure, the first ``at_most`` of them."""
+    lines = [str(b) for b in bad[:at_most]]
+    if len(bad) > at_most:
+        lines.append(f"... and {len(bad) - at_most} more")
+    return "\n".join(lines)
+
+
+def path_summary(structures: Sequence[LabelledStructure]) -> dict[str, Any]:
+    """Numbers of structures, paths and sources, for logs."""
+    return {
+        "structures": len(structures),
+        "paths": len({s.path_id for s in structures}),
+        "sources": len({s.source for s in structures}),
+    }
