@@ -1,0 +1,40 @@
+"""What to tell when a disk is full or cannot be written."""
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from atomscatter.errors import StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def room_checked(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors inside of the block into StoreError.
+
+    Raises:
+        StoreError: names ``path`` and, if the disk is full, how much is free and how to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(no_room(path)) from error
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def no_room(path: Path) -> str:
+    """Message for a full disk."""
+    return (
+        f"{path}: no space left ({free_mib(path):.1f} MiB free on its file system). What is complete is kept:"
+        " make room and run the same command again"
+    )
+
+
+def free_mib(path: Path) -> float:
+    """Free space where ``path`` is or would be, MiB."""
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    return shutil.disk_usage(existing).free / 2**20

@@ -1,0 +1,159 @@
+"""Features of many structures, computed by Ray actors and kept in a feature store."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+from ase import Atoms
+from numpy.typing import NDArray
+
+from atomscatter.errors import AtomscatterError, DataError, StoreError, StructureError, WorkerError
+from atomscatter.scattering import Scattering
+from service.feature_store import ChunkWriter, FeatureStore, chunk_name, local_path
+from service.ledger import Ledger, Unit
+from service.reading import LabelledStructure
+from workers.cluster import connect
+from workers.pool import run_units
+
+# What a worker needs of a structure: its name for messages, numbers, positions (Angstrom), cell (Angstrom).
+_Job = tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def featurize(
+    structures: Sequence[LabelledStructure],
+    scattering: Scattering,
+    store_path: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    chunk_rows: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> FeatureStore:
+    """Compute the features of structures into a store; what the store already holds is not computed again.
+
+    Run with the same arguments after any interruption, it computes what is missing or damaged, and the store
+    ends with the same bytes as without the interruption.
+
+    Args:
+        structures: from :func:`service.reading.read_structures`; their order is the order of rows.
+        scattering: decides the features.
+        store_path: directory of the store, new or made by an earlier call; on a cluster, one that
+            all nodes share.
+        workers: worker processes; None: one for each physical core (local) or CPU (cluster).
+        address: running Ray cluster; None starts a local Ray.
+        chunk_rows: rows of one unit of work, 1-256; None chooses by the number of structures.
+        on_progress: called with the number of structures that have been completed since the last call;
+            first with those that were there before.
+
+    Returns:
+        The complete store.
+
+    Raises:
+        StoreError: the store was made with another configuration or from other data; disk full.
+        DataError: a structure cannot be featurized; names file and index.
+        WorkerError: workers keep dying, or do not start.
+    """
+    progress = on_progress or (lambda n: None)
+    store = _open_or_create(structures, scattering, store_path, chunk_rows)
+    with store.writing() as ledger:
+        missing = _missing_units(store, ledger)
+        progress(len(store) - _count_rows(store, missing))
+        if missing:
+            with connect(address, workers) as n_workers:
+                _compute(store, structures, missing, ledger, n_workers, progress)
+    return FeatureStore.open(store.path, check=False)
+
+
+def _open_or_create(
+    structures: Sequence[LabelledStructure],
+    scattering: Scattering,
+    store_path: str | os.PathLike[str],
+    chunk_rows: int | None,
+) -> FeatureStore:
+    path = local_path(store_path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return FeatureStore.create(path, structures, scattering, chunk_rows=chunk_rows)
+    store = FeatureStore.open(path, check=False)
+    store.require_same(structures, scattering)
+    if chunk_rows is not None and min(chunk_rows, len(store)) != store.chunk_rows:
+        raise StoreError(f"{path}: has chunks of {store.chunk_rows} rows, not {chunk_rows}")
+    return store
+
+
+def _missing_units(store: FeatureStore, ledger: Ledger) -> list[int]:
+    """Units still to be computed, the most expensive first; damaged ones are reported and among them."""
+    damaged = store.damaged_units()
+    if damaged:
+        names = [chunk_name(unit) for unit in damaged]
+        structlog.get_logger().warning(
+            "damaged chunks are computed again", store=str(store.path), chunks=names
+        )
+        ledger.forget(damaged)
+    done = ledger.units()
+    return [unit for unit in range(store.n_units) if unit not in done]
+
+
+def _count_rows(store: FeatureStore, units: Sequence[int]) -> int:
+    return sum(len(store.unit_rows(unit)) for unit in units)
+
+
+def _compute(
+    store: FeatureStore,
+    structures: Sequence[LabelledStructure],
+    units: Sequence[int],
+    ledger: Ledger,
+    n_workers: int,
+    progress: Callable[[int], None],
+) -> None:
+    # Longest first, so that no worker is left alone with a long unit; cost goes with the volume.
+    costs = {unit: sum(structures[row].atoms.get_volume() for row in store.unit_rows(unit)) for unit in units}
+    order = sorted(units, key=lambda unit: (-costs[unit], unit))
+    jobs = {unit: (unit, [_job(structures[row]) for row in store.unit_rows(unit)]) for unit in order}
+
+    def completed(unit: int, chunk_hash: str) -> None:
+        config_hash = store.scattering_config_hash
+        ledger.record(Unit(unit, store.unit_input_hash(unit), config_hash, chunk_hash))
+        progress(len(store.unit_rows(unit)))
+
+    make_actor = actor_factory(store.scattering_config, str(store.path))
+    try:
+        run_units(make_actor, jobs, "featurize", n_workers=n_workers, on_result=completed)
+    except WorkerError as error:
+        if isinstance(error.__cause__, AtomscatterError):
+            raise error.__cause__ from None
+        raise
+
+
+def actor_factory(config: Mapping[str, Any], store_path: str) -> Callable[[], Any]:
+    """Function that starts one :class:`Featurizer` as a Ray actor on one CPU."""
+    import ray
+
+    actor_class = ray.remote(num_cpus=1, max_restarts=0)(Featurizer)
+    return lambda: actor_class.remote(config, store_path)
+
+
+class Featurizer:
+    """What runs in a worker process: one transform and one writer."""
+
+    def __init__(self, config: Mapping[str, Any], store_path: str) -> None:
+        self._scattering = Scattering.from_config(config)
+        self._writer = ChunkWriter(store_path)
+
+    def featurize(self, unit: int, jobs: Sequence[_Job]) -> str:
+        """Compute and write one unit; returns the SHA-256 of the chunk's file."""
+        return self._writer.write(unit, np.array([self._features(job) for job in jobs]))
+
+    def _features(self, job: _Job) -> NDArray[np.float64]:
+        place, numbers, positions, cell = job
+        try:
+            return self._scattering.features(Atoms(numbers, positions=positions, cell=cell, pbc=True))
+        except StructureError as error:
+            raise DataError(f"{place}: {error.reason}") from None
+
+
+def _job(structure: LabelledStructure) -> _Job:
+    atoms = structure.atoms
+    place = f"{structure.source}, structure {structure.index}"
+    return place, atoms.numbers, atoms.positions, np.asarray(atoms.cell.array)
