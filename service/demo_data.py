@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
 
 from atomscatter.errors import DataError
@@ -37,7 +38,7 @@ def load_sample(kind: str) -> list[LabelledStructure]:
         structures, bad = read_structures([path], path_key="path_id", need_energy=True)
     if bad:
         raise DataError(f"the embedded sample is damaged: {bad[0].source}: {bad[0].reason}")
-    return structures
+    return [replace(structure, source=path.name) for structure in structures]
 
 
 def thinned(structures: Sequence[LabelledStructure], n_alphas: int) -> list[LabelledStructure]:

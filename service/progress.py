@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -113,3 +113,15 @@ def _lines(
 
     yield advance
     report(time.monotonic())
+
+
+def increments(advance: Advance) -> Callable[[int], None]:
+    """A callback that takes the number of units done so far, and advances by what is new."""
+    done = 0
+
+    def report(so_far: int) -> None:
+        nonlocal done
+        advance(so_far - done)
+        done = so_far
+
+    return report

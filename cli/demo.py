@@ -1,0 +1,35 @@
+"""``atomscatter demo``: everything on the embedded sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Run folder; the model lands in its 'model'. Features there are used again.")
+    ] = Path("atomscatter-demo"),
+    workers: options.Workers = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Featurize the embedded Li-Si sample, train 500 models, and write tables, predictions and plots.
+
+    Needs no network and no other file; takes minutes.
+    """
+    from rich.console import Console
+
+    from service.demo_report import print_result
+    from service.logs import configure_logging
+    from service.settings import Settings
+    from workers.demo import DemoSettings, run_demo
+
+    configure_logging(options.verbosity(quiet, verbose))
+    result = run_demo(out, DemoSettings(), workers=workers or Settings().workers)
+    if not quiet:
+        print_result(Console(), result)

@@ -1,0 +1,94 @@
+"""``atomscatter evaluate``: errors of a model on labelled structures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cli import options
+from cli.inputs import ReadingOptions, read_inputs
+
+if TYPE_CHECKING:
+    from service.evaluation import Evaluated
+
+
+def evaluate(
+    data: options.Structures,
+    model: options.ModelDirectory,
+    as_json: options.AsJson = False,
+    energy_key: options.EnergyKey = None,
+    vacuum: options.Vacuum = None,
+    skip_bad: options.SkipBad = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compare predicted with reference energies (eV in the files, meV/atom in the output)."""
+    import numpy as np
+    from rich.console import Console
+
+    from atomscatter.ensemble import Ensemble
+    from service import evaluation
+    from service.logs import configure_logging
+    from service.progress import progress
+    from service.report import plain, rich_table
+
+    configure_logging(options.verbosity(quiet, verbose))
+    ensemble = Ensemble.load(model)
+    reading = ReadingOptions(energy_key=energy_key, vacuum=vacuum, skip_bad=skip_bad)
+    scattering = ensemble.scattering
+    structures = read_inputs(data, reading, need_energy=True, species=scattering.species)
+    features = np.empty((len(structures), scattering.n_features))
+    with progress("Features", len(structures)) as advance:
+        for row, structure in zip(features, structures, strict=True):
+            row[:] = scattering.features(structure.atoms)
+            advance()
+    result = summary(evaluation.evaluate(ensemble, structures, features))
+    result["model"] = ensemble.model_id
+    if as_json:
+        typer.echo(json.dumps(plain(result), allow_nan=False))
+        return
+    title = f"{result['n_structures']} structures, model {ensemble.model_id}"
+    Console().print(rich_table(title, ("errors (meV/atom)", "averaged model", "folds"), _rows(result)))
+    typer.echo(f"{100 * result['extrapolating_share']:.0f} % of the structures are flagged as extrapolating.")
+
+
+def summary(evaluated: Evaluated) -> dict[str, Any]:
+    """Errors in meV/atom of the averaged model, and mean and standard deviation over the folds."""
+    import numpy as np
+
+    from atomscatter.metrics import mae, rmse
+
+    energies = evaluated.energies
+
+    def errors(predicted: Any) -> dict[str, float]:
+        return {
+            "rmse": 1000 * rmse(predicted, energies),
+            "mae": 1000 * mae(predicted, energies),
+            "max_error": 1000 * float(np.max(np.abs(predicted - energies))),
+        }
+
+    folds = [errors(predicted) for predicted in evaluated.folds]
+    return {
+        "n_structures": len(energies),
+        "unit": "meV/atom",
+        "averaged_model": errors(evaluated.predicted),
+        "folds_mean": {name: float(np.mean([f[name] for f in folds])) for name in folds[0]},
+        "folds_std": {name: float(np.std([f[name] for f in folds])) for name in folds[0]},
+        "extrapolating_share": float(np.mean(evaluated.scores > 1)),
+    }
+
+
+def _rows(result: dict[str, Any]) -> list[list[str]]:
+    from service.report import plus_minus
+
+    names = {"rmse": "RMSE", "mae": "MAE", "max_error": "largest"}
+    return [
+        [
+            shown,
+            f"{result['averaged_model'][name]:.2f}",
+            plus_minus(result["folds_mean"][name], result["folds_std"][name], 2),
+        ]
+        for name, shown in names.items()
+    ]

@@ -1,0 +1,66 @@
+"""``atomscatter featurize``: structures to a feature store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.inputs import ReadingOptions, read_inputs, scattering_for
+
+
+def featurize(
+    data: options.Structures,
+    store: Annotated[
+        Path,
+        typer.Option(help="Directory of the feature store; a partial one is completed.", show_default=False),
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML or JSON file with settings of the transform: beta (Angstrom), scales, n, powers, "
+            "grid, species. Default: those of atomscatter.Scattering, with the elements of the data.",
+            show_default=False,
+        ),
+    ] = None,
+    path_key: options.PathKey = None,
+    path_per_file: options.PathPerFile = False,
+    energy_key: options.EnergyKey = None,
+    without_energies: Annotated[
+        bool,
+        typer.Option("--without-energies", help="Accept structures without energies. Default: refused."),
+    ] = False,
+    vacuum: options.Vacuum = None,
+    skip_bad: options.SkipBad = False,
+    workers: options.Workers = None,
+    address: options.Address = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compute the scattering features of structures and keep them in a store.
+
+    Repeated with the same data, only what is missing is computed.
+    """
+    from service.logs import configure_logging
+    from service.progress import progress
+    from service.settings import Settings
+    from workers.featurize import featurize as run
+
+    configure_logging(options.verbosity(quiet, verbose))
+    reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
+    structures = read_inputs(data, reading, need_energy=not without_energies, unique=True)
+    scattering = scattering_for(structures, config)
+    settings = Settings()
+    with progress("Features", len(structures)) as advance:
+        run(
+            structures,
+            scattering,
+            store,
+            workers=workers or settings.workers,
+            address=address or settings.address,
+            on_progress=advance,
+        )
+    if not quiet:
+        typer.echo(f"{len(structures)} structures x {scattering.n_features} features in {store}")

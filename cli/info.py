@@ -1,0 +1,89 @@
+"""``atomscatter info``: what a feature store or a model holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atomscatter.errors import DataError
+from cli import options
+
+
+def info(
+    path: Annotated[
+        Path, typer.Argument(help="Directory of a feature store or a model.", show_default=False)
+    ],
+    as_json: options.AsJson = False,
+) -> None:
+    """Describe a feature store or a model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from atomscatter.ensemble import CARD_FILE
+    from service.report import plain
+
+    if not path.is_dir():
+        raise DataError(f"{path}: no such directory")
+    values = _of_model(path) if (path / CARD_FILE).exists() else _of_store(path)
+    if as_json:
+        typer.echo(json.dumps(plain(values), allow_nan=False))
+        return
+    table = Table(title=str(path), title_justify="left", show_header=False)
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), value if isinstance(value, str) else json.dumps(plain(value)))
+    Console().print(table)
+
+
+def _of_model(path: Path) -> dict[str, Any]:
+    from atomscatter.ensemble import Ensemble
+
+    ensemble = Ensemble.load(path)
+    training = ensemble.card
+    return {
+        "kind": "model",
+        "model": ensemble.model_id,
+        "models": ensemble.n_models,
+        "features": ensemble.n_features,
+        "features per model (mean M*)": float(ensemble.n_selected.mean()),
+        "species": list(ensemble.scattering.species),
+        "reference energies (eV/atom)": ensemble.reference_energies,
+        "data hash": ensemble.data_hash,
+        "transform": _transform(ensemble.scattering_config),
+        "training": {
+            key: training[key] for key in ("settings", "n_structures", "n_paths") if key in training
+        },
+        "errors on held-out paths (eV/atom)": {
+            key: value for key, value in training.get("errors", {}).items() if key.startswith(("rmse", "mae"))
+        },
+        "environment": training.get("environment"),
+    }
+
+
+def _of_store(path: Path) -> dict[str, Any]:
+    from service.feature_store import FeatureStore
+
+    store = FeatureStore.open(path, check=False)
+    compositions = Counter(store.compositions)
+    return {
+        "kind": "feature store",
+        "structures": len(store),
+        "features": store.n_features,
+        "relaxation paths": len(set(store.path_ids)),
+        "compositions": len(compositions),
+        "atoms": [int(store.n_atoms.min()), int(store.n_atoms.max())],
+        "complete": store.is_complete,
+        "units done": f"{len(store.completed_units())} of {store.n_units}",
+        "damaged": store.verify(),
+        "data hash": store.data_hash,
+        "transform": _transform(store.scattering_config),
+        "transform hash": store.scattering_config_hash,
+    }
+
+
+def _transform(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with channel names only."""
+    return config | {"channels": [channel["name"] for channel in config.get("channels", [])]}

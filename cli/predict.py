@@ -1,0 +1,123 @@
+"""``atomscatter predict``: energies of structures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import options
+from cli.inputs import ReadingOptions, read_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from atomscatter.ensemble import Prediction
+    from service.reading import LabelledStructure
+
+
+def predict(
+    structures: options.Structures,
+    model: options.ModelDirectory,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per structure and line; eV and eV/atom.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Extended XYZ file for the structures with their energies (eV, total). Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    vacuum: options.Vacuum = None,
+    skip_bad: options.SkipBad = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Predict energies with their uncertainty (standard deviation over the models)."""
+    from rich.console import Console
+
+    from atomscatter.ensemble import Ensemble
+    from service.logs import configure_logging
+    from service.progress import progress
+    from service.report import plain
+
+    configure_logging(options.verbosity(quiet, verbose))
+    ensemble = Ensemble.load(model)
+    reading = ReadingOptions(vacuum=vacuum, skip_bad=skip_bad)
+    found = read_inputs(structures, reading, need_energy=False, species=ensemble.scattering.species)
+    predictions = []
+    with progress("Predicting", len(found)) as advance:
+        for structure in found:
+            predictions.append(ensemble.predict(structure.atoms))
+            advance()
+    if output is not None:
+        _write(output, found, predictions)
+    if as_json:
+        for structure, prediction in zip(found, predictions, strict=True):
+            typer.echo(json.dumps(plain(_record(structure, prediction)), allow_nan=False))
+    elif output is None or not quiet:
+        Console().print(_table(found, predictions))
+
+
+def _record(structure: LabelledStructure, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "n_atoms": prediction.n_atoms,
+        "energy": prediction.energy,
+        "energy_per_atom": prediction.energy_per_atom,
+        "formation_energy_per_atom": prediction.formation_energy_per_atom,
+        "uncertainty": prediction.uncertainty,
+        "extrapolating": prediction.extrapolating,
+        "extrapolation_score": prediction.extrapolation_score,
+        "model": prediction.model,
+        "source": structure.source,
+        "index": structure.index,
+    }
+
+
+def _table(structures: Sequence[LabelledStructure], predictions: Sequence[Prediction]) -> Table:
+    from service.report import rich_table
+
+    headers = (
+        "structure",
+        "formula",
+        "energy (eV)",
+        "energy (eV/atom)",
+        "formation energy (eV/atom)",
+        "uncertainty (eV/atom)",
+        "extrapolating",
+    )
+    rows = []
+    for s, p in zip(structures, predictions, strict=True):
+        formation = p.formation_energy_per_atom
+        rows.append(
+            [
+                f"{Path(s.source).name} {s.index}",
+                s.atoms.get_chemical_formula(),
+                f"{p.energy:.4f}",
+                f"{p.energy_per_atom:.4f}",
+                "-" if formation is None else f"{formation:.4f}",
+                f"{p.uncertainty:.4f}",
+                f"yes, score {p.extrapolation_score:.1f}" if p.extrapolating else "no",
+            ]
+        )
+    return rich_table(f"model {predictions[0].model}", headers, rows)
+
+
+def _write(path: Path, structures: Sequence[LabelledStructure], predictions: Sequence[Prediction]) -> None:
+    from service.report import write_extxyz
+
+    infos = (
+        {
+            "uncertainty_per_atom": p.uncertainty,
+            "extrapolating": p.extrapolating,
+            "extrapolation_score": p.extrapolation_score,
+            "model": p.model,
+        }
+        for p in predictions
+    )
+    write_extxyz(path, [s.atoms for s in structures], [p.energy for p in predictions], infos)

@@ -1,0 +1,87 @@
+"""``atomscatter train``: a feature store to an averaged model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+class Orders(StrEnum):
+    """Which scattering orders may be selected."""
+
+    UP_TO_SECOND = "0-2"
+    UP_TO_FIRST = "0-1"
+
+
+class Selection(StrEnum):
+    """How features are selected."""
+
+    BAGGED = "bagged"
+    FULL = "full"
+
+
+def train(
+    store: Annotated[
+        list[Path],
+        typer.Option(
+            help="Feature store made by featurize; give it several times to join stores.", show_default=False
+        ),
+    ],
+    model: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],
+    folds: Annotated[int, typer.Option(help="Test folds of relaxation paths.", min=2)] = 5,
+    bootstraps: Annotated[int, typer.Option(help="Models per fold.", min=1)] = 100,
+    max_features: Annotated[
+        int, typer.Option(help="Largest number of features of a model, bias included.", min=1)
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Root of all random numbers.", min=0)] = 0,
+    orders: Annotated[Orders, typer.Option(help="Scattering orders to select from.")] = Orders.UP_TO_SECOND,
+    selection: Annotated[
+        Selection,
+        typer.Option(
+            help="bagged: bootstrapped paths and random candidates at each step; "
+            "full: all candidates, nested 4-fold cross-validation (appendix C of the paper)."
+        ),
+    ] = Selection.BAGGED,
+    references: options.References = None,
+    workers: options.Workers = None,
+    address: options.Address = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train bootstrapped sparse linear models and average them.
+
+    Writes the model; learning curves, parity plot and a readable card go into its "report" directory.
+    """
+    from rich.console import Console
+
+    from service.feature_store import FeatureStore
+    from service.logs import configure_logging
+    from service.progress import increments, progress
+    from service.report import fold_table, save_model
+    from service.settings import Settings
+    from workers.train import FitSettings, train_on, training_data
+
+    configure_logging(options.verbosity(quiet, verbose))
+    energies = options.parse_references(references)
+    fit = FitSettings(folds, bootstraps, max_features, seed, orders.value, selection.value)
+    data = training_data([FeatureStore.open(path) for path in store])
+    settings = Settings()
+    with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:
+        ensemble, report = train_on(
+            data,
+            fit,
+            workers=workers or settings.workers,
+            address=address or settings.address,
+            references=energies,
+            on_progress=increments(advance),
+        )
+    save_model(ensemble, report, model)
+    if not quiet:
+        console = Console()
+        console.print(fold_table(report))
+        console.print(f"model {ensemble.model_id} in {model}")

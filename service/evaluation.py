@@ -1,0 +1,220 @@
+"""What a model says about labelled structures, and how wrong it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atomscatter.ensemble import Ensemble
+from atomscatter.errors import DataError
+from atomscatter.metrics import mae, rmse
+from atomscatter.properties import barrier, bulk_modulus
+from service.reading import LabelledStructure
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Labelled structures with what the models say about them; energies in eV/atom."""
+
+    structures: Sequence[LabelledStructure]
+    folds: Float
+    """Mean over the models of each fold, shape (n_folds, n)."""
+    predicted: Float
+    """Shape (n,)."""
+    uncertainty: Float
+    """Standard deviation over the models, shape (n,)."""
+    scores: Float
+    """Extrapolation scores, shape (n,); above 1 is extrapolation."""
+    test_fold: Int | None = None
+    """The fold whose models made the prediction, shape (n,); None where all models did."""
+
+    @property
+    def n_atoms(self) -> Int:
+        """Shape (n,)."""
+        return np.array([len(s.atoms) for s in self.structures])
+
+    @property
+    def energies(self) -> Float:
+        """Reference energies, shape (n,), eV/atom."""
+        return np.array([s.energy for s in self.structures], dtype=float) / self.n_atoms
+
+    @property
+    def volumes(self) -> Float:
+        """Shape (n,), A^3 (of the cell)."""
+        return np.array([s.atoms.get_volume() for s in self.structures])
+
+    def info(self, key: str) -> list[Any]:
+        """The info entry of each structure, "" where there is none."""
+        return [s.atoms.info.get(key, "") for s in self.structures]
+
+    def where(self, key: str, value: Any) -> Evaluated:
+        """The structures whose info has this value."""
+        rows = [i for i, v in enumerate(self.info(key)) if v == value]
+        return Evaluated(
+            [self.structures[i] for i in rows],
+            self.folds[:, rows],
+            self.predicted[rows],
+            self.uncertainty[rows],
+            self.scores[rows],
+            None if self.test_fold is None else self.test_fold[rows],
+        )
+
+    def groups(self, key: str) -> list[Evaluated]:
+        """One part for each value of an info key, in the order of the values."""
+        return [self.where(key, value) for value in sorted(set(self.info(key)))]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of the fold models on one set of structures, eV/atom."""
+
+    name: str
+    n: int
+    rmse: Float
+    """Shape (n_folds,)."""
+    mae: Float
+    """Shape (n_folds,)."""
+    extrapolating: float
+    """Share of the structures that are flagged, 0 .. 1."""
+    part: bool = False
+    """Whether the set is a part of the one before."""
+
+
+@dataclass(frozen=True)
+class PropertyErrors:
+    """Mean absolute errors of a property that is derived from energies."""
+
+    name: str
+    unit: str
+    n: int
+    mae: Float
+    """Shape (n_folds,); NaN for a fold that has no value at all."""
+    averaged: float
+    """Of the averaged model, NaN if it has no value at all."""
+    failed: int = 0
+    """Pairs of fold and structure without a value."""
+
+
+def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], features: Float) -> Evaluated:
+    """Predict structures with all models.
+
+    Args:
+        ensemble: the model.
+        structures: n structures.
+        features: shape (n, n_features).
+    """
+    mean, spread = ensemble.predict_features(features)
+    scores = ensemble.extrapolation.scores(features)
+    return Evaluated(structures, ensemble.fold_predictions(features), mean, spread, scores)
+
+
+def evaluate_held_out(
+    ensemble: Ensemble, structures: Sequence[LabelledStructure], features: Float, test_fold: Int
+) -> Evaluated:
+    """Predict each structure with the models of the fold that did not train on it.
+
+    Args:
+        ensemble: the model.
+        structures: its n training structures.
+        features: shape (n, n_features).
+        test_fold: the fold that held each structure out, shape (n,).
+    """
+    mean, spread = np.empty(len(structures)), np.empty(len(structures))
+    for fold in np.unique(test_fold):
+        models, rows = ensemble.fold == fold, test_fold == fold
+        energies = ensemble.weights[models] @ features[rows].T + ensemble.bias[models, None]
+        mean[rows], spread[rows] = energies.mean(axis=0), energies.std(axis=0)
+    scores = ensemble.extrapolation.scores(features)
+    return Evaluated(structures, ensemble.fold_predictions(features), mean, spread, scores, test_fold)
+
+
+def errors_of(name: str, evaluated: Evaluated, *, part: bool = False) -> Errors:
+    """Errors over the folds: of each fold on what it held out, or of each fold on everything.
+
+    Raises:
+        DataError: there is no structure.
+    """
+    energies, folds = evaluated.energies, evaluated.folds
+    if evaluated.test_fold is None:
+        pairs = [(predicted, energies) for predicted in folds]
+    else:
+        tests = [evaluated.test_fold == fold for fold in np.unique(evaluated.test_fold)]
+        pairs = [(evaluated.predicted[test], energies[test]) for test in tests]
+    return Errors(
+        name,
+        len(energies),
+        np.array([rmse(*pair) for pair in pairs]),
+        np.array([mae(*pair) for pair in pairs]),
+        float(np.mean(evaluated.scores > 1)),
+        part,
+    )
+
+
+def barrier_errors(paths: Sequence[Evaluated]) -> PropertyErrors:
+    """Errors of migration barriers, eV; each path holds its images in order."""
+    reference = np.array([barrier(p.energies * p.n_atoms) for p in paths])
+    folds = np.array([[barrier(energies * p.n_atoms) for energies in p.folds] for p in paths])
+    averaged = np.array([barrier(p.predicted * p.n_atoms) for p in paths])
+    return PropertyErrors(
+        "migration barriers",
+        "eV",
+        len(paths),
+        np.abs(folds - reference[:, None]).mean(axis=0),
+        float(np.abs(averaged - reference).mean()),
+    )
+
+
+@dataclass(frozen=True)
+class Moduli:
+    """Bulk moduli of n structures, GPa; NaN where no curve could be fitted."""
+
+    alpha: Float
+    """Composition, shape (n,)."""
+    reference: Float
+    """Shape (n,)."""
+    folds: Float
+    """Shape (n_folds, n)."""
+    averaged: Float
+    """Of the averaged model, shape (n,)."""
+
+
+def bulk_moduli(series: Sequence[Evaluated]) -> Moduli:
+    """Bulk moduli from strain series, by the same fit for reference and models."""
+    return Moduli(
+        np.array([s.info("alpha")[0] for s in series], dtype=float),
+        np.array([_modulus(s, s.energies) for s in series]),
+        np.array([[_modulus(s, energies) for energies in s.folds] for s in series]).T,
+        np.array([_modulus(s, s.predicted) for s in series]),
+    )
+
+
+def modulus_errors(moduli: Moduli) -> PropertyErrors:
+    """Errors of bulk moduli, GPa, over the structures that have one; the others are counted."""
+    differences = np.abs(moduli.folds - moduli.reference)
+    return PropertyErrors(
+        "bulk moduli",
+        "GPa",
+        len(moduli.reference),
+        np.array([_mean_of_known(d) for d in differences]),
+        _mean_of_known(np.abs(moduli.averaged - moduli.reference)),
+        int(np.isnan(differences).sum()),
+    )
+
+
+def _modulus(series: Evaluated, energies_per_atom: Float) -> float:
+    try:
+        return bulk_modulus(series.volumes, energies_per_atom * series.n_atoms)
+    except DataError:  # no minimum among the strains
+        return float("nan")
+
+
+def _mean_of_known(values: Float) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,239 @@
+"""Figures like those of the paper, as PNG files.
+
+Colours are those of Okabe and Ito, which stay apart for colour-blind readers; continuous scales use viridis.
+Figures are made without pyplot: nothing is global, and no display is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from service.evaluation import Moduli
+
+Float = NDArray[np.float64]
+
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
+DPI = 150
+MEV = 1000.0
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """RMSE against number of features; errors in eV/atom, all of shape (n_sizes,) but the last."""
+
+    sizes: NDArray[np.int64]
+    train: Float
+    validation: Float
+    test: Float
+    n_selected: NDArray[np.int64]  # (n_models,): M* of each model
+
+
+@dataclass(frozen=True)
+class Colours:
+    """A value for each point, shown by colour."""
+
+    values: Float
+    label: str
+
+
+@dataclass(frozen=True)
+class EnergyVolume:
+    """E(V) of one structure under strain."""
+
+    alpha: float
+    volume: Float  # A^3/atom, (n_strains,)
+    reference: Float  # eV/atom, (n_strains,)
+    folds: Float  # eV/atom, (n_folds, n_strains)
+
+
+@dataclass(frozen=True)
+class MigrationPath:
+    """Energies along one migration path."""
+
+    title: str
+    reference: Float  # eV, total, (n_images,)
+    folds: Float  # eV, total, (n_folds, n_images)
+
+
+def learning_curves(curves: LearningCurves, path: Path) -> None:
+    """Training, validation and test error against the number of features (the paper's Fig. 5)."""
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    for values, name, colour, style in (
+        (curves.train, "training", VERMILION, "--"),
+        (curves.validation, "validation (out-of-bag paths)", GREEN, "-."),
+        (curves.test, "test (held-out paths)", BLUE, "-"),
+    ):
+        axes.loglog(curves.sizes, values * MEV, style, color=colour, lw=2, label=name)
+    low, high = np.percentile(curves.n_selected, [10, 90])
+    mean = float(curves.n_selected.mean())
+    axes.axvspan(low, high, color=GREY, alpha=0.18, lw=0, label="M*, 10th to 90th percentile")
+    axes.axvline(mean, color=GREY, lw=1.5, label=f"M*, mean {mean:.0f}")
+    axes.set_xlabel("number of features M")
+    axes.set_ylabel("RMSE (meV/atom)")
+    axes.set_title(f"Learning curves, mean over {len(curves.n_selected)} models", loc="left")
+    axes.legend(frameon=False)
+    _plain_log(axes)
+    _save(figure, path)
+
+
+def parity(reference: Float, predicted: Float, path: Path, *, colours: Colours | None = None) -> None:
+    """Predicted against reference energies of held-out structures, eV/atom, with the errors' histogram."""
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    points = left.scatter(
+        reference,
+        predicted,
+        s=10,
+        c=BLUE if colours is None else colours.values,
+        cmap=None if colours is None else "viridis",
+        alpha=0.7,
+        lw=0,
+    )
+    if colours is not None:
+        figure.colorbar(points, ax=left, label=colours.label)
+    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
+    left.plot(ends, ends, color="black", lw=0.8)
+    left.set_xlabel("reference energy (eV/atom)")
+    left.set_ylabel("predicted energy (eV/atom)")
+    left.set_title(f"{len(reference)} structures of held-out paths", loc="left")
+    errors = (predicted - reference) * MEV
+    rmse, mae = np.sqrt(np.mean(errors**2)), np.mean(np.abs(errors))
+    right.hist(errors, bins=60, color=BLUE)
+    right.axvline(0, color="black", lw=0.8)
+    right.set_xlabel("predicted - reference (meV/atom)")
+    right.set_ylabel("structures")
+    right.set_title(f"RMSE {rmse:.1f}, MAE {mae:.1f} meV/atom", loc="left")
+    _save(figure, path)
+
+
+def energy_volume(curves: Sequence[EnergyVolume], moduli: Moduli, path: Path, *, at_most: int = 13) -> None:
+    """Energy-volume curves, shifted apart, and bulk moduli (the paper's Figs. 9 and 10)."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    _shifted_curves(left, _spread(curves, at_most))
+    _moduli(right, moduli)
+    _save(figure, path)
+
+
+def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
+    """Energies along migration paths, absolute and from the first image (the paper's Fig. 7)."""
+    n = len(paths)
+    figure = Figure(figsize=(2.5 * n, 5.6), layout="constrained")
+    axes = figure.subplots(2, n, squeeze=False, sharex="col")
+    for column, item in zip(axes.T, paths, strict=True):
+        images = np.arange(len(item.reference))
+        for row, shift in zip(column, (False, True), strict=True):
+            reference = item.reference - item.reference[0] if shift else item.reference
+            folds = item.folds - item.folds[:, :1] if shift else item.folds
+            row.plot(images, reference, "o-", color=BLUE, ms=4, label="reference")
+            row.errorbar(
+                images,
+                folds.mean(axis=0),
+                folds.std(axis=0),
+                fmt="s--",
+                color=VERMILION,
+                ms=4,
+                capsize=2,
+                label="model",
+            )
+            row.ticklabel_format(useOffset=False)
+        column[0].set_title(item.title, fontsize=10)
+        column[1].set_xlabel("image")
+        column[1].axhline(0, color=GREY, lw=0.6, zorder=0)
+    axes[0, 0].set_ylabel("total energy (eV)")
+    axes[1, 0].set_ylabel("energy above first image (eV)")
+    axes[1, 0].legend(frameon=False, fontsize=9)
+    figure.suptitle("Migration paths of lithium; error bars: standard deviation over the folds", fontsize=11)
+    _save(figure, path)
+
+
+def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
+    depth = max((float(np.ptp(c.reference)) for c in curves), default=1.0)
+    step = 0.45 * depth
+    for i, curve in enumerate(curves):
+        base = -i * step - curve.reference.min()
+        axes.plot(
+            curve.volume,
+            curve.reference + base,
+            "-",
+            color=BLUE,
+            lw=1.4,
+            label="reference" if i == 0 else None,
+        )
+        axes.errorbar(
+            curve.volume,
+            curve.folds.mean(axis=0) + base,
+            curve.folds.std(axis=0),
+            fmt="s",
+            color=VERMILION,
+            ms=3,
+            capsize=2,
+            label="model" if i == 0 else None,
+        )
+        axes.annotate(
+            f"{curve.alpha:.2f}",
+            (curve.volume[-1], curve.reference[-1] + base),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    # A model may leave the scale far behind under strong strain; the reference decides what is shown.
+    axes.set_ylim(-(len(curves) - 1) * step - 0.35 * depth, 1.35 * depth)
+    axes.margins(x=0.12)
+    axes.set_xlabel("volume (A³/atom)")
+    axes.set_ylabel("energy, curves shifted (eV/atom)")
+    axes.set_title("Strained Li$_α$Si, α at the right end", loc="left")
+    axes.legend(frameon=False)
+
+
+def _moduli(axes: Axes, moduli: Moduli) -> None:
+    axes.plot(moduli.alpha, moduli.reference, "o-", color=BLUE, ms=5, label="reference")
+    known = np.isfinite(moduli.folds)
+    enough = known.any(axis=0)
+    folds = np.ma.masked_invalid(moduli.folds[:, enough])
+    axes.errorbar(
+        moduli.alpha[enough],
+        folds.mean(axis=0),
+        folds.std(axis=0),
+        fmt="s",
+        color=VERMILION,
+        ms=5,
+        capsize=3,
+        label="model, mean and standard deviation over folds",
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("lithium content α")
+    axes.set_ylabel("bulk modulus (GPa)")
+    axes.set_title("Bulk moduli, Birch-Murnaghan within 5 % strain of the minimum", loc="left", fontsize=10)
+    axes.legend(frameon=False)
+
+
+def _spread(curves: Sequence[EnergyVolume], at_most: int) -> list[EnergyVolume]:
+    picks = np.unique(np.linspace(0, len(curves) - 1, min(at_most, len(curves))).round().astype(int))
+    return [curves[i] for i in picks]
+
+
+def _plain_log(axes: Axes) -> None:
+    """Ticks of a logarithmic axis as plain numbers."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(lambda *_: "")
+    axes.grid(which="major", color=GREY, alpha=0.25)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, format="png")
