@@ -152,7 +152,8 @@ class Ensemble:
         ``features`` has shape (n, n_features). Raises ModelError for another number of features.
         """
         energies = self._model_energies(features)
-        return energies.mean(axis=0), energies.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return energies.mean(axis=0), energies.std(axis=0)
 
     def fold_predictions(self, features: FloatArray) -> FloatArray:
         """Mean over the models of each fold, shape (n_folds, n), eV/atom, folds in ascending order."""

@@ -13,12 +13,11 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
-import ray
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -43,7 +42,7 @@ NESTED_SPLITS = 4
 """Models for each test fold without randomisation (appendix C of the paper)."""
 
 GRAM_FROM_ROWS = 4000
-"""Structures outside the test fold from which on the features are chosen from Gram matrices. Below, working
+"""Structures from which on the features are chosen from Gram matrices. Below, working
 on the rows is faster (one model, 3,741 columns, 1,000 features)."""
 
 _GRAM_BYTES = 3 * 10**9  # Gram matrices that an actor holds at a time
@@ -117,7 +116,9 @@ class TrainingData:
             raise DataError(f"structure {bad[0]} (path {self.path_ids[bad[0]]}) has no finite energy")
         # One sum instead of a mask of the size of the features; it can only be finite when they all are, or
         # nearly.
-        if not np.isfinite(self.features.sum()):
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = self.features.sum()
+        if not np.isfinite(total):
             bad = np.flatnonzero(~np.isfinite(self.features).all(axis=1))
             if len(bad):
                 raise DataError(
@@ -197,7 +198,9 @@ class TrainingReport:
     """Test fold of each structure, shape (n,)."""
     n_used_qr: int
     """Models for which the Gram matrix was too inaccurate, so that a QR of the rows took its place."""
-    seconds: float
+    processor_seconds: tuple[float, float]
+    """Processor time of all workers for Gram matrices and for the rest of the fits."""
+    seconds: float = 0.0
     """Wall time of the training."""
 
     def summary(self) -> dict[str, Any]:
@@ -224,6 +227,7 @@ class _Problem:
     path_fold: IntArray  # (n_paths,)
     settings: FitSettings
     sizes: IntArray  # (n_sizes,)
+    by_gram: bool  # whether features are chosen from Gram matrices
 
     @property
     def path_of_row(self) -> IntArray:
@@ -239,6 +243,7 @@ class _Result:
     weights: FloatArray
     curves: FloatArray  # (3, n_sizes): train, out-of-bag, test RMSE, eV/atom; NaN beyond the last step
     used_qr: bool
+    seconds: tuple[float, float]  # processor time for its Gram matrix and for the rest
 
 
 class _FitWorker:
@@ -260,11 +265,14 @@ class _FitWorker:
         path_weights = self._path_weights(fold, first, stop, rngs)
         path_of_row = problem.path_of_row
         test = np.flatnonzero(problem.path_fold[path_of_row] == fold)
+        began = time.process_time()
         grams = None
-        if _by_gram(problem, fold):
+        if problem.by_gram:
             grams = weighted_grams(X, problem.path_offsets, path_weights.astype(np.float64))
+        gram_seconds = (time.process_time() - began) / (stop - first)
         results = []
         for i, (weights, rng) in enumerate(zip(path_weights, rngs, strict=True)):
+            began = time.process_time()
             out_of_bag = (problem.path_fold != fold) & (weights == 0)
             model = fit_model(
                 X,
@@ -281,7 +289,8 @@ class _FitWorker:
             curves[0, : len(reached)] = model.train_rmse[reached - 1]
             curves[1, : len(reached)] = model.oob_rmse[reached - 1]
             curves[2, : len(reached)] = model.rmse_at(reached, X, problem.y, test)
-            results.append(_Result(model.columns, model.weights, curves, model.used_qr))
+            seconds = (gram_seconds, time.process_time() - began)
+            results.append(_Result(model.columns, model.weights, curves, model.used_qr, seconds))
         return results
 
     def _path_weights(
@@ -378,13 +387,18 @@ def train_on(
     columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
     X, scales = _design_matrix(data.features, row_order, columns)
     problem = _Problem(
-        data.energies[row_order], offsets, path_fold, settings, _curve_sizes(settings, X.shape[1])
+        y=data.energies[row_order],
+        path_offsets=offsets,
+        path_fold=path_fold,
+        settings=settings,
+        sizes=_curve_sizes(settings, X.shape[1]),
+        by_gram=len(X) >= GRAM_FROM_ROWS,
     )
     results = _fit_all(X, problem, workers, address, on_progress)
     with threadpool_limits(1):
         report = _report(X, problem, results, row_order)
         ensemble = _average(data, problem, results, columns, scales, references, report)
-    report = TrainingReport(**{**vars(report), "seconds": time.perf_counter() - began})
+    report = replace(report, seconds=time.perf_counter() - began)
     ensemble.card["environment"]["seconds"] = report.seconds
     return ensemble, report
 
@@ -416,18 +430,12 @@ def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:
     return np.unique(np.round(np.geomspace(1, largest, _CURVE_POINTS)).astype(np.int64))
 
 
-def _by_gram(problem: _Problem, fold: int) -> bool:
-    """Whether the models of a fold choose from Gram matrices; depends on the data only."""
-    sizes = np.diff(problem.path_offsets)
-    return int(sizes[problem.path_fold != fold].sum()) >= GRAM_FROM_ROWS
-
-
 def _units(problem: _Problem, n_columns: int) -> dict[str, tuple[int, int, int]]:
     """Batches of models: fold, first model, one past the last."""
     n_models, units = problem.settings.models_per_fold, {}
     for fold in range(problem.settings.folds):
         batch = _ROWS_BATCH
-        if _by_gram(problem, fold):
+        if problem.by_gram:
             batch = max(1, min(_GRAM_BATCH, _GRAM_BYTES // (8 * n_columns**2)))
         elif problem.settings.selection == "full":
             batch = 1
@@ -445,6 +453,8 @@ def _fit_all(
     on_progress: Callable[[int], None] | None,
 ) -> list[list[_Result]]:
     """Results by fold and model."""
+    import ray
+
     units = _units(problem, X.shape[1])
     results: dict[tuple[int, int], _Result] = {}
 
@@ -499,7 +509,7 @@ def _report(
         energies=problem.y[back],
         fold_of_structure=fold_of_row[back],
         n_used_qr=sum(model.used_qr for model in models),
-        seconds=0.0,
+        processor_seconds=(sum(m.seconds[0] for m in models), sum(m.seconds[1] for m in models)),
     )
 
 

@@ -1,0 +1,308 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from sklearn.linear_model import LinearRegression
+
+import workers.train as train_module
+from atomscatter.channels import channels_for
+from atomscatter.ensemble import Ensemble
+from atomscatter.errors import ConfigError, DataError, FitError
+from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
+from atomscatter.scattering import Scattering
+from workers.cluster import connect
+from workers.train import FitSettings, TrainingData, train, train_on, training_data
+
+SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4)
+
+
+@pytest.fixture(scope="module")
+def ray():
+    with connect(workers=4):
+        yield
+
+
+def make_data(n_paths=12, length=4, n_features=40, seed=0) -> TrainingData:
+    """Paths of different length, in mixed order; the first half of the features is of order 0 or 1."""
+    rng = np.random.default_rng(seed)
+    path = rng.permutation(np.repeat(np.arange(n_paths), length + np.arange(n_paths) % 3))
+    hidden = rng.normal(size=(n_paths, 5))[path] + 0.3 * rng.normal(size=(len(path), 5))
+    features = 5 + hidden @ rng.normal(size=(5, n_features)) + 0.5 * rng.normal(size=(len(path), n_features))
+    features *= 10.0 ** rng.uniform(-60, 5, size=n_features)
+    return TrainingData(
+        features=features,
+        energies=-4 + 0.3 * hidden[:, 0] - 0.1 * hidden[:, 1] + 0.02 * rng.normal(size=len(path)),
+        path_ids=tuple(f"path {p}" for p in path),
+        compositions=tuple("AB"[p % 2] for p in path),
+        feature_orders=np.repeat([0, 1, 2], [2, n_features // 2 - 2, n_features - n_features // 2]),
+        scattering_config={"beta": 0.5},
+        data_hash="hash of the data",
+    )
+
+
+def files(ensemble: Ensemble, directory) -> bytes:
+    ensemble.save(directory)
+    return (directory / "weights.npz").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(ray):
+    data = make_data()
+    return data, *train_on(data, SETTINGS, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("gram_from_rows", "numbers"), [(0, (1, 2)), (10**9, (1, 2, 4))], ids=["gram", "rows"]
+)
+def test_same_bytes_for_any_number_of_workers_and_any_order(
+    ray, tmp_path, monkeypatch, gram_from_rows, numbers
+) -> None:
+    monkeypatch.setattr(train_module, "_GRAM_BATCH", 5)
+    monkeypatch.setattr(train_module, "GRAM_FROM_ROWS", gram_from_rows)
+    plan = train_module._units
+
+    def shuffled(problem, n_columns):
+        assert problem.by_gram == (gram_from_rows == 0)
+        units = plan(problem, n_columns)
+        assert len(units) >= 6
+        return {name: units[name] for name in np.random.default_rng(1).permutation(list(units))}
+
+    results = set()
+    for n_workers in numbers:
+        ensemble, _ = train_on(make_data(), SETTINGS, workers=n_workers)
+        results.add((ensemble.model_id, files(ensemble, tmp_path / str(n_workers))))
+        monkeypatch.setattr(train_module, "_units", shuffled)  # from the second run on
+    assert len(results) == 1
+
+
+def test_shape_of_the_result(trained) -> None:
+    data, ensemble, report = trained
+    assert ensemble.weights.shape == (39, 40)
+    assert ensemble.fold.tolist() == [0] * 13 + [1] * 13 + [2] * 13
+    used = np.count_nonzero(ensemble.weights, axis=1) + (ensemble.bias != 0)
+    assert ensemble.n_selected.tolist() == used.tolist()
+    assert used.max() <= 15
+    assert ensemble.data_hash == data.data_hash
+    assert ensemble.card["settings"]["columns_drawn"] == 6  # round(sqrt(41))
+    assert len(report.sizes) == len(report.train_rmse) == len(report.oob_rmse) == len(report.test_rmse)
+    assert np.all(np.diff(report.train_rmse) <= 0)
+    assert report.oob_rmse[-1] < report.oob_rmse[0]
+    assert report.test_rmse[-1] < report.test_rmse[0]
+
+
+def test_each_model_is_the_least_squares_fit_of_its_own_bootstrap(trained) -> None:
+    data, ensemble, _ = trained
+    names = sorted(set(data.path_ids))
+    path = np.array([names.index(p) for p in data.path_ids])
+    compositions = [data.compositions[data.path_ids.index(name)] for name in names]
+    path_fold = path_folds(compositions, 3, seed=4)
+    largest = np.abs(data.features).max(axis=0)
+    for i in (0, 5, 20, 38):
+        fold, index = divmod(i, 13)
+        draws = bootstrap_weights(np.flatnonzero(path_fold != fold), len(names), model_rng(4, fold, index))
+        assert not draws[path_fold == fold].any()
+        used = np.flatnonzero(ensemble.weights[i])
+        with_bias = ensemble.bias[i] != 0
+        oracle = LinearRegression(fit_intercept=bool(with_bias))
+        oracle.fit((data.features / largest)[:, used], data.energies, sample_weight=draws[path])
+        np.testing.assert_allclose(ensemble.weights[i, used] * largest[used], oracle.coef_, rtol=1e-7)
+        if with_bias:
+            assert ensemble.bias[i] == pytest.approx(oracle.intercept_, rel=1e-7)
+
+
+def test_errors_come_from_models_that_never_saw_the_path(trained) -> None:
+    data, ensemble, report = trained
+    folds = ensemble.fold_predictions(data.features)
+    expected = folds[report.fold_of_structure, np.arange(len(data.features))]
+    np.testing.assert_allclose(report.out_of_fold, expected, rtol=1e-9)
+    np.testing.assert_array_equal(report.energies, data.energies)
+    for errors in report.folds:
+        inside = report.fold_of_structure == errors.fold
+        difference = (expected - data.energies)[inside]
+        assert errors.n_structures == inside.sum()
+        assert errors.rmse == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-7)
+        assert errors.mae == pytest.approx(np.mean(np.abs(difference)), rel=1e-7)
+    for path_id in set(data.path_ids):
+        inside = np.array(data.path_ids) == path_id
+        assert len(set(report.fold_of_structure[inside].tolist())) == 1
+
+
+def test_learning_from_the_data(trained) -> None:
+    data, _, report = trained
+    spread = data.energies.std()
+    assert np.sqrt(np.mean((report.out_of_fold - data.energies) ** 2)) < 0.4 * spread
+
+
+def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> None:
+    # Rows of one path keep their order, so even the bytes are the same.
+    data, ensemble, report = trained
+    order = np.argsort(np.array(data.path_ids), kind="stable")
+    moved = replace(
+        data,
+        features=data.features[order],
+        energies=data.energies[order],
+        path_ids=tuple(data.path_ids[i] for i in order),
+        compositions=tuple(data.compositions[i] for i in order),
+    )
+    again, other = train_on(moved, SETTINGS, workers=2)
+    np.testing.assert_array_equal(again.weights, ensemble.weights)
+    np.testing.assert_array_equal(other.out_of_fold, report.out_of_fold[order])
+
+
+def test_gram_and_rows_give_the_same_models(trained) -> None:
+    data, ensemble, _ = trained
+    row_order, offsets, compositions = train_module._sort_by_path(data)
+    X, scales = train_module._design_matrix(data.features, row_order, np.arange(40))
+    problem = train_module._Problem(
+        data.energies[row_order],
+        offsets,
+        path_folds(compositions, 3, 4),
+        SETTINGS,
+        np.array([1]),
+        by_gram=True,
+    )
+    for i, result in enumerate(train_module._FitWorker(X, problem).fit(1, 0, 13)):
+        weights = np.zeros(41)
+        weights[result.columns] = result.weights * scales[result.columns]
+        np.testing.assert_allclose(weights[:40], ensemble.weights[13 + i], rtol=1e-7)
+        assert weights[40] == pytest.approx(ensemble.bias[13 + i], rel=1e-7)
+
+
+def test_first_order_features_only(ray) -> None:
+    data = make_data()
+    ensemble, _ = train_on(data, replace(SETTINGS, orders="0-1", bootstraps=3), workers=1)
+    assert ensemble.weights.shape == (9, 40)
+    assert not ensemble.weights[:, data.feature_orders == 2].any()
+    assert ensemble.weights[:, data.feature_orders == 1].any()
+    assert ensemble.card["settings"]["columns"] == 21
+    assert ensemble.card["settings"]["columns_drawn"] == 5
+
+
+def test_full_selection_has_four_models_for_each_fold(ray) -> None:
+    data = make_data()
+    settings = replace(SETTINGS, selection="full", max_features=6)
+    ensemble, _ = train_on(data, settings, workers=2)
+    assert ensemble.fold.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert ensemble.card["settings"]["columns_drawn"] == 41
+    # Without bagging, the first column is the best of all; here the bias, since energies are near -4.
+    assert (ensemble.bias != 0).all()
+
+
+def test_progress_counts_models(ray) -> None:
+    seen: list[int] = []
+    train_on(make_data(), SETTINGS, workers=2, on_progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 39
+
+
+def test_constant_energies(ray) -> None:
+    data = replace(make_data(), energies=np.full(60, -3.25))
+    ensemble, report = train_on(data, replace(SETTINGS, selection="full"), workers=1)
+    np.testing.assert_allclose(report.out_of_fold, -3.25, atol=1e-6)
+    assert not ensemble.weights.any()
+
+
+@pytest.mark.parametrize(("n_paths", "folds", "message"), [(1, 2, "at least 2"), (2, 2, "at least 3 paths")])
+def test_too_few_paths(n_paths, folds, message) -> None:
+    data = make_data(n_paths=n_paths)
+    with pytest.raises(FitError, match=message):
+        train_on(data, replace(SETTINGS, folds=folds), workers=1)
+
+
+def test_three_paths_are_enough(ray) -> None:
+    ensemble, _ = train_on(make_data(n_paths=3), SETTINGS, workers=1)
+    assert ensemble.n_models == 39
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"energies": np.array([-1.0, np.nan, -2.0])}, r"structure 1 \(path q\) has no finite energy"),
+        ({"features": np.array([[1.0], [2.0], [np.inf]])}, r"structure 2 \(path q\) has a feature"),
+        ({"features": np.array([[1.0], [np.inf], [-np.inf]])}, r"structure 1 \(path q\) has a feature"),
+        ({"path_ids": ("p", "q")}, "2 path ids"),
+        ({"features": np.ones((3, 2))}, "2 features have 1 labels"),
+        ({"features": np.ones((0, 1))}, "no structures"),
+    ],
+)
+def test_unusable_data(change, message) -> None:
+    good = {
+        "features": np.ones((3, 1)),
+        "energies": -np.ones(3),
+        "path_ids": ("p", "q", "q"),
+        "compositions": ("A", "A", "A"),
+        "feature_orders": np.zeros(1, dtype=int),
+        "scattering_config": {},
+        "data_hash": "",
+    }
+    with pytest.raises(DataError, match=message):
+        TrainingData(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folds": 1}, "folds must be at least 2, got 1"),
+        ({"bootstraps": 0}, "bootstraps"),
+        ({"max_features": 0}, "max_features"),
+        ({"seed": -1}, "seed"),
+        ({"orders": "0-3"}, "orders"),
+        ({"selection": "lasso"}, "selection"),
+    ],
+)
+def test_unusable_settings(change, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FitSettings(**change)
+
+
+@pytest.fixture(scope="module")
+def store():
+    """What a feature store offers: rattled silicon with a harmonic energy, 10 structures of one step each."""
+    scattering = Scattering(scales=2, n=2, powers=(1.0, 2.0), channels=channels_for(("Si",)))
+    structures: list[Atoms] = []
+    for i in range(20):
+        atoms = bulk("Si", "diamond", a=5.47 * (1 + 0.01 * np.sin(3 * i)), cubic=True)
+        atoms.rattle(0.03, seed=i // 2)
+        structures.append(atoms)
+    volumes = np.array([atoms.get_volume() / 8 for atoms in structures])
+    return SimpleNamespace(
+        features=np.array([scattering.features(atoms) for atoms in structures]),
+        energies=8 * (-5.4 + 0.01 * (volumes - volumes.mean()) ** 2),
+        n_atoms=np.full(20, 8),
+        path_ids=[str(i // 2) for i in range(20)],
+        compositions=["Si"] * 20,
+        scattering_config=scattering.config,
+        data_hash="d0",
+    )
+
+
+def test_from_store_to_prediction(ray, store, tmp_path) -> None:
+    ensemble, report = train(
+        store, folds=5, bootstraps=4, max_features=10, seed=1, workers=2, references={"Si": -5.4}
+    )
+    assert len(report.folds) == 5
+    ensemble.save(tmp_path / "model")
+    atoms = bulk("Si", "diamond", a=5.47, cubic=True)
+    atoms.rattle(0.03, seed=3)
+    p = Ensemble.load(tmp_path / "model").predict(atoms)
+    assert p.energy_per_atom == pytest.approx(-5.4, abs=0.05)
+    assert p.formation_energy_per_atom == pytest.approx(p.energy_per_atom + 5.4)
+    assert p.energy == pytest.approx(8 * p.energy_per_atom)
+
+
+def test_several_stores(store) -> None:
+    other = SimpleNamespace(**(vars(store) | {"data_hash": "d1"}))
+    data = training_data([store, other])
+    assert data.features.shape == (40, store.features.shape[1])
+    assert len(set(data.path_ids)) == 10
+    np.testing.assert_allclose(data.energies[:20], store.energies / 8)
+    assert data.data_hash not in ("d0", "d1")
+    assert training_data(store).data_hash == "d0"
+    different = SimpleNamespace(**(vars(store) | {"scattering_config": Scattering().config}))
+    with pytest.raises(ConfigError, match="store 1"):
+        training_data([store, different])
+    with pytest.raises(DataError, match="no feature store"):
+        training_data([])
