@@ -1,16 +1,17 @@
 """Real-space grids for each scale, and the frequencies that each scale needs.
 
 Every scale j has a *band*, the reciprocal lattice vectors with 2^j beta |omega| <= cutoff (outside, the
-filters are negligible), and a *grid* on which fields of that band are evaluated. A grid that just holds the
-band (oversampling 1) is exact for q = 2; the other powers have kinks where a field vanishes and need finer
-grids where few points are averaged, that is at large scales, where points are cheap.
+filters are negligible), and grids on which fields of that band are evaluated. A grid that just holds the band
+(oversampling 1) is exact for q = 2; the other powers and the modulus have kinks where a field vanishes. Two
+grids, because costs and needs differ: first-order fields are few, and the spectrum of their modulus is what
+all second-order features are made of; second-order fields are many (nine tenths of the work).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from atomscatter.errors import ConfigError, StructureError
+from atomscatter.fft import Shape
+
+Float = NDArray[np.float64]
 
 # Lengths whose transforms are cheap for what they hold: the others up to 64 take as long as the next of these
 # (benchmarks/fft_lengths.py).
@@ -30,29 +34,44 @@ class Grid:
 
     Attributes:
         cutoff: filters are cut where 2^j beta |omega| exceeds it (dimensionless).
-        oversampling: for each scale the grid points per axis over the least number that holds the band;
-            the last entry serves all larger scales.
+        first: for each scale, the points per axis of its first-order fields over the least number that
+            holds the band; the last entry serves all larger scales. At least 2 where the modulus has to
+            carry the band of the next finer scale.
+        second: the same for the second-order fields.
         max_points: refuse cells that would need more grid points than this at the finest scale.
     """
 
     cutoff: float = 5.0
-    oversampling: tuple[float, ...] = (1.0, 1.2, 2.0, 3.0)
+    first: tuple[float, ...] = (2.0, 2.0, 2.4, 4.0)
+    second: tuple[float, ...] = (1.0, 1.2, 2.0, 3.0)
     max_points: int = 320**3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "oversampling", tuple(float(s) for s in self.oversampling))
+        for name in ("first", "second"):
+            factors = tuple(float(f) for f in getattr(self, name))
+            if not factors or not all(1.0 <= f <= 16.0 for f in factors):
+                raise ConfigError(f"grid oversampling {name!r} needs numbers between 1 and 16, not {factors}")
+            object.__setattr__(self, name, factors)
         if not (math.isfinite(self.cutoff) and 1.0 <= self.cutoff <= 12.0):
             raise ConfigError(f"grid cutoff must lie between 1 and 12, not {self.cutoff}")
-        if not self.oversampling or not all(1.0 <= s <= 16.0 for s in self.oversampling):
-            raise ConfigError(f"grid oversampling needs numbers between 1 and 16, not {self.oversampling}")
         if self.max_points < 1:
             raise ConfigError(f"grid max_points must be positive, not {self.max_points}")
 
-    def spacing(self, beta: float, scale: int) -> float:
-        """Largest distance of grid points, Angstrom, at a scale: pi 2^j beta / (cutoff oversampling)."""
-        return math.pi * 2.0**scale * beta / (self.cutoff * self._oversampling(scale))
+    def first_points(self, lengths: Float, beta: float, scale: int) -> Shape:
+        """Points per axis for the first-order fields of a scale; holds the band of the scale before, too."""
+        finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
+        return self._points(lengths, beta, scale, self.first, finer)
 
-    def half_band(self, lengths: NDArray[np.float64], beta: float, scale: int) -> NDArray[np.int64]:
+    def second_points(self, lengths: Float, beta: float, scale: int) -> Shape:
+        """Points per axis for the second-order fields of a scale."""
+        own = 2 * self.half_band(lengths, beta, scale) + 1
+        return self._points(lengths, beta, scale, self.second, own)
+
+    def spacing(self, beta: float, scale: int, factors: Sequence[float]) -> float:
+        """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
+        return math.pi * 2.0**scale * beta / (self.cutoff * factors[min(scale, len(factors) - 1)])
+
+    def half_band(self, lengths: Float, beta: float, scale: int) -> NDArray[np.int64]:
         """Largest |h| per axis, shape (3,), of the reciprocal lattice vectors in the band of a scale.
 
         ``lengths`` are those of the cell vectors a_i, Angstrom: h_i = omega . a_i / 2 pi in any cell.
@@ -60,30 +79,14 @@ class Grid:
         frequency = self.cutoff / (2.0**scale * beta)
         return np.floor(frequency * lengths / (2 * math.pi)).astype(np.int64)
 
-    def points(self, lengths: NDArray[np.float64], beta: float, scale: int) -> tuple[int, int, int]:
-        """Grid points per axis for one scale in a cell with the given vector lengths (Angstrom).
-
-        Raises:
-            StructureError: the cell is so large that more than ``max_points`` would be needed.
-        """
-        wanted = np.ceil(lengths / self.spacing(beta, scale))
-        if float(np.prod(wanted)) > self.max_points:
-            raise StructureError(
-                f"cell of {' x '.join(f'{v:.4g}' for v in lengths)} Angstrom needs more than "
-                f"{self.max_points} grid points at spacing {self.spacing(beta, scale):.3g} Angstrom"
-            )
-        least = 2 * self.half_band(lengths, beta, scale) + 1
-        n0, n1, n2 = (fast_length(int(max(w, b))) for w, b in zip(wanted, least, strict=True))
-        return n0, n1, n2
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "oversampling": list(self.oversampling)}
+        return {**asdict(self), "first": list(self.first), "second": list(self.second)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Grid:
         """Inverse of :meth:`to_dict`; ConfigError names an entry that does not exist."""
-        unknown = set(values) - {"cutoff", "oversampling", "max_points"}
+        unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise ConfigError(f"unknown grid setting: {', '.join(sorted(unknown))}")
         try:
@@ -91,8 +94,18 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def _oversampling(self, scale: int) -> float:
-        return self.oversampling[min(scale, len(self.oversampling) - 1)]
+    def _points(
+        self, lengths: Float, beta: float, scale: int, factors: Sequence[float], least: NDArray[np.int64]
+    ) -> Shape:
+        spacing = self.spacing(beta, scale, factors)
+        wanted = np.maximum(np.ceil(lengths / spacing), least)
+        if float(np.prod(wanted)) > self.max_points:
+            raise StructureError(
+                f"cell of {' x '.join(f'{v:.4g}' for v in lengths)} Angstrom needs more than "
+                f"{self.max_points} grid points at spacing {spacing:.3g} Angstrom"
+            )
+        n0, n1, n2 = (fast_length(int(w)) for w in wanted)
+        return n0, n1, n2
 
 
 def fast_length(least: int) -> int:

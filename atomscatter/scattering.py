@@ -147,7 +147,8 @@ class Scattering:
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         volume = float(atoms.get_volume())
-        grids = [self.grid.points(lengths, self.beta, j) for j in range(self.scales)]
+        first_grids = [self.grid.first_points(lengths, self.beta, j) for j in range(self.scales)]
+        second_grids = [self.grid.second_points(lengths, self.beta, j) for j in range(self.scales)]
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
 
@@ -160,10 +161,10 @@ class Scattering:
         ]
         per_atom = volume / len(atoms)
         for j1, l1 in product(range(self.scales), range(self.n)):
-            shape = grids[max(0, j1 - 1)]
-            first[:, j1, l1], moduli = self._first_order(density, shape, j1, l1, per_atom)
+            source = first_grids[j1]
+            first[:, j1, l1], moduli = self._first_order(density, source, j1, l1, per_atom)
             for i, j2 in enumerate(second_scales(j1, self.scales)):
-                second[j1][:, l1, i] = self._second_order(moduli, shape, grids[j2], j2, per_atom)
+                second[j1][:, l1, i] = self._second_order(moduli, source, second_grids[j2], j2, per_atom)
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
