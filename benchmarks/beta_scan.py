@@ -330,8 +330,8 @@ def report(options, settings, rows, seconds, results):
 {machine_line(about)}
 
 RMSE in meV/atom unless named otherwise; barrier MAE in meV, bulk modulus MAE in GPa ("moduli without
-minimum": predicted curves that have none among the strains). Structures: {counts}. {options.models} bagged models
-for each of {n_folds} of {options.folds} test folds, at most {options.max_features} features, root seed
+minimum": predicted curves that have none among the strains). Structures: {counts}. {options.models} bagged
+models for each of {n_folds} of {options.folds} test folds, at most {options.max_features} features, root seed
 {options.seed}; every number is the mean over the folds of the fold's averaged model. "s" is the median time
 of one structure of the paths, all {settings["scales"]} scales, on one core while the other worked too.
 Large, bulk and diffusion structures derive from relaxed structures whose paths may be in the training set.

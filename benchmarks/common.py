@@ -17,7 +17,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
 def machine(*packages):
-    """Where and when the numbers were made: processor, cores, Python, package versions, date (UTC)."""
+    """Where and when the numbers were made, and how busy the machine was (load average of 15 minutes)."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -27,6 +27,7 @@ def machine(*packages):
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": processor,
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("numpy", "scipy", "ase", *packages)},
     }

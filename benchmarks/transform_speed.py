@@ -1,0 +1,138 @@
+"""Seconds for one structure: this transform, its straightforward version, its FFTs alone, and DScribe SOAP.
+
+    python benchmarks/transform_speed.py [--rounds 7] [--out DIR]
+
+One structure of 64 atoms in a cubic cell of 11 Angstrom, one core, double precision. All are timed in turn,
+round after round, so that a busy machine slows all of them; the median and the fastest round are kept.
+``pytest benchmarks/test_transform_speed.py --no-cov`` times the same functions with pytest-benchmark.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
+from dscribe.descriptors import SOAP
+
+from atomscatter.fft import Transform
+from atomscatter.labels import second_scales
+from atomscatter.scattering import Scattering
+from tests.reference.slow_scattering import slow_features
+
+STRUCTURE = amorphous_li_si(64, 11.0)
+PAPER = {"beta": 0.9, "scales": 5}  # the width and the number of scales the paper names
+SLOW_GRID = (32, 32, 32)
+
+
+def transform(**settings):
+    scattering = Scattering(**settings)
+    return lambda: scattering.features(STRUCTURE)
+
+
+def ffts_alone(**settings):
+    """Only the Fourier transforms of one structure: the same shapes, batches and number, nothing else."""
+    scattering = Scattering(**settings)
+    grid, beta, lengths = scattering.grid, scattering.beta, STRUCTURE.cell.lengths()
+    scales, n_channels = range(scattering.scales), len(scattering.channels)
+    first = [Transform(grid.first_points(lengths, beta, j), max(5, n_channels)) for j in scales]
+    second = [Transform(grid.second_points(lengths, beta, j), 5) for j in scales]
+
+    def run():
+        for j1 in scales:
+            for l1 in range(scattering.n):
+                for _ in scattering.species:
+                    first[j1].inverse(2 * l1 + 1)
+                first[j1].forward(n_channels)
+                for j2 in second_scales(j1, scattering.scales):
+                    for _ in range(n_channels):
+                        for l2 in range(scattering.n):
+                            second[j2].inverse(2 * l2 + 1)
+
+    return run
+
+
+def soap(n_max, l_max):
+    descriptor = SOAP(
+        species=["Li", "Si"], r_cut=5.0, n_max=n_max, l_max=l_max, periodic=True, average="inner"
+    )
+    return lambda: descriptor.create(STRUCTURE)
+
+
+def slow(**settings):
+    return lambda: slow_features(STRUCTURE, shape=SLOW_GRID, **settings)
+
+
+DEFAULT = Scattering()
+CASES = {
+    "this transform, beta 0.9, 5 scales": transform(**PAPER),
+    "its FFTs alone, beta 0.9, 5 scales": ffts_alone(**PAPER),
+    "straightforward NumPy, 32^3 grid, beta 0.9, 5 scales": slow(**PAPER),
+    "DScribe SOAP, 3000 coefficients": soap(12, 9),
+    "DScribe SOAP, 952 coefficients": soap(8, 6),
+    "this transform, package default": transform(),
+    "its FFTs alone, package default": ffts_alone(),
+}
+OURS, FLOOR, SLOW, SOAP_3000, SOAP_952, OURS_DEFAULT, FLOOR_DEFAULT = CASES
+
+
+def measure(rounds):
+    """{case: seconds of each round}; the first, untimed call compiles and plans."""
+    for run in CASES.values():
+        run()
+    seconds = {name: [] for name in CASES}
+    for _ in range(rounds):
+        for name, run in CASES.items():
+            begin = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    seconds = measure(options.rounds)
+    median = {name: float(np.median(s)) for name, s in seconds.items()}
+    fastest = {name: min(s) for name, s in seconds.items()}
+    counts = {name: np.size(run()) if "alone" not in name else None for name, run in CASES.items()}
+    ratios = {
+        "straightforward / this transform (beta 0.9)": (SLOW, OURS),
+        "this transform (beta 0.9) / SOAP 3000": (OURS, SOAP_3000),
+        "this transform (beta 0.9) / SOAP 952": (OURS, SOAP_952),
+        "this transform (beta 0.9) / its FFTs": (OURS, FLOOR),
+        "this transform (default) / SOAP 3000": (OURS_DEFAULT, SOAP_3000),
+        "this transform (default) / its FFTs": (OURS_DEFAULT, FLOOR_DEFAULT),
+    }
+    about = machine("numba", "pyFFTW", "ducc0", "dscribe")
+    markdown = f"""# Speed of the transform
+
+{machine_line(about)}
+
+One structure (64 atoms, 11 A cubic cell), one core, double precision; {
+        options.rounds
+    } rounds in turn, seconds.
+Default of the package: beta {DEFAULT.beta:g} A, {DEFAULT.scales} scales, grid `{DEFAULT.grid.to_dict()}`.
+SOAP: r_cut 5 A, averaged over the atoms ("inner").
+
+{table(["case", "numbers", "median s", "fastest s"], [[c, counts[c], median[c], fastest[c]] for c in CASES])}
+
+{
+        table(
+            ["ratio", "of medians", "of fastest"],
+            [[name, median[a] / median[b], fastest[a] / fastest[b]] for name, (a, b) in ratios.items()],
+        )
+    }
+"""
+    data = {"machine": about, "seconds": seconds, "default": DEFAULT.config}
+    data["ratios"] = {name: median[a] / median[b] for name, (a, b) in ratios.items()}
+    write_results("transform_speed", markdown, data, options.out)
+    print(markdown)
+
+
+if __name__ == "__main__":
+    main()
