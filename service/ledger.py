@@ -41,8 +41,8 @@ class Unit:
 class Ledger:
     """Completed units, and the hashes of the files that were written when the store was made.
 
-    While open for writing the ledger keeps SQLite's write-ahead log beside it (so that a killed process leaves
-    a state that is either before or after each record); closing folds it into the one file.
+    While open for writing the ledger keeps a write-ahead log beside it, so that a killed process leaves
+    the state before or after a record, nothing between; closing folds it into the one file.
 
     Raises:
         StoreError: from every method, where the file is missing, damaged or cannot be written.

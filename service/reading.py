@@ -1,12 +1,12 @@
 """Structures from files: every one is either good, or bad with file, index and reason."""
 
+import contextlib
 import io
 import math
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -157,20 +157,28 @@ def _files_of(directory: Path) -> list[Path]:
 
 def _format(file: Path) -> str:
     """ASE's name of the file's format, from the last part of its name and its first bytes."""
-    with closing(open_with_compression(str(file), "rb")) as stream:
+    with contextlib.closing(open_with_compression(str(file), "rb")) as stream:
         head = stream.read(PEEK_BYTES)
     if not head.strip():
         raise _UnusableError("file is empty")
-    peek = io.BytesIO(head)
-    # ASE looks for database addresses at a name's start, and for directories of that name.
-    peek.name = f"/dev/null/{get_compression(file.name)[0]}"
-    try:
-        name = filetype(peek, guess=False)
-    except UnknownFileTypeError:
-        raise _UnusableError("format of the file is not known") from None
+    name = _known_format(head, get_compression(file.name)[0])
     if name in _REFUSED_FORMATS or not ioformats[name].can_read:
         raise _UnusableError(f"files of format {name!r} are not read")
+    if name == "castep-md" and b"<--" not in head:
+        raise _UnusableError("format of the file is not known")  # a README.md is no molecular dynamics
     return name
+
+
+def _known_format(head: bytes, file_name: str) -> str:
+    for guess in (True, False):  # an extension may be the name of a format, but is often no such thing
+        peek = io.BytesIO(head)
+        # ASE looks for database addresses at a name's start, and for directories of that name.
+        peek.name = f"/dev/null/{file_name}"
+        with contextlib.suppress(UnknownFileTypeError):
+            name = str(filetype(peek, guess=guess))
+            if name in ioformats:
+                return name
+    raise _UnusableError("format of the file is not known")
 
 
 _Frame = tuple[int | None, Atoms | str]
@@ -197,13 +205,13 @@ def _read_file(file: Path) -> Iterator[_Frame]:
 def _read_other(file: Path, name: str) -> Iterator[_Frame]:
     if ioformats[name].acceptsfd:
         mode = "rb" if ioformats[name].isbinary else "r"
-        with closing(open_with_compression(str(file), mode)) as stream:
+        with contextlib.closing(open_with_compression(str(file), mode)) as stream:
             yield from _guarded(iread(stream, index=slice(None), format=name))
         return
     # Some readers want a name: they get one in which there is nothing to find.
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "structure"
-        with closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
+        with contextlib.closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
             shutil.copyfileobj(source, copy)
         yield from _guarded(iread(str(plain), index=slice(None), format=name))
 
@@ -228,7 +236,7 @@ def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
 def _read_xyz(file: Path) -> Iterator[_Frame]:
     """XYZ and extended XYZ, frame after frame, so that one bad frame costs only itself."""
     index = 0
-    with closing(_open_text(file)) as stream:
+    with contextlib.closing(_open_text(file)) as stream:
         while True:
             try:
                 lines, n_atoms = _next_frame(stream)

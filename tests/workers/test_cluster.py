@@ -111,17 +111,12 @@ with connect(workers=1):
     assert done.stderr == ""
 
 
-def test_a_long_directory_for_temporary_files_is_no_obstacle(tmp_path):
+def test_the_environment_is_no_obstacle(tmp_path):
+    """Neither a long directory for temporary files nor the address of another cluster."""
     directory = tmp_path / ("long" * 30)
     directory.mkdir()
     code = "from workers.cluster import connect\nwith connect(workers=1) as n: print(n)"
-    done = run_python(code, TMPDIR=str(directory))
-    assert done.stdout == "1\n", done.stderr
-
-
-def test_the_environment_does_not_redirect_a_local_ray():
-    code = "from workers.cluster import connect\nwith connect(workers=1) as n: print(n)"
-    done = run_python(code, RAY_ADDRESS="127.0.0.1:1")
+    done = run_python(code, TMPDIR=str(directory), RAY_ADDRESS="127.0.0.1:1")
     assert done.stdout == "1\n", done.stderr
 
 
