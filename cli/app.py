@@ -24,6 +24,8 @@ class _Group(TyperGroup):
         except AtomscatterError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(FAILURE if isinstance(error, WorkerError) else BAD_INPUT) from error
+        except BrokenPipeError:  # e.g. into head: nothing is wrong
+            raise
         except OSError as error:  # e.g. a full disk or a missing permission
             place = f"{error.filename}: " if error.filename else ""
             typer.echo(f"Error: {place}{error.strerror or error}", err=True)
@@ -43,7 +45,11 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"atomscatter {importlib.metadata.version('atomscatter')}")
+        try:
+            version = importlib.metadata.version("atomscatter")
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout
+            version = "(not installed)"
+        typer.echo(f"atomscatter {version}")
         raise typer.Exit
 
 

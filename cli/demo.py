@@ -22,14 +22,13 @@ def demo(
 
     Needs no network and no other file; takes minutes.
     """
-    from rich.console import Console
-
     from service.demo_report import print_result
     from service.logs import configure_logging
+    from service.report import terminal
     from service.settings import Settings
     from workers.demo import DemoSettings, run_demo
 
     configure_logging(options.verbosity(quiet, verbose))
     result = run_demo(out, DemoSettings(), workers=workers or Settings().workers)
     if not quiet:
-        print_result(Console(), result)
+        print_result(terminal(), result)

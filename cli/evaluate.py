@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    data: options.Structures,
+    data: options.Data,
     model: options.ModelDirectory,
     as_json: options.AsJson = False,
     energy_key: options.EnergyKey = None,
@@ -26,13 +26,12 @@ def evaluate(
 ) -> None:
     """Compare predicted with reference energies (eV in the files, meV/atom in the output)."""
     import numpy as np
-    from rich.console import Console
 
     from atomscatter.ensemble import Ensemble
     from service import evaluation
     from service.logs import configure_logging
     from service.progress import progress
-    from service.report import plain, rich_table
+    from service.report import plain, rich_table, terminal
 
     configure_logging(options.verbosity(quiet, verbose))
     ensemble = Ensemble.load(model)
@@ -50,7 +49,7 @@ def evaluate(
         typer.echo(json.dumps(plain(result), allow_nan=False))
         return
     title = f"{result['n_structures']} structures, model {ensemble.model_id}"
-    Console().print(rich_table(title, ("errors (meV/atom)", "averaged model", "folds"), _rows(result)))
+    terminal().print(rich_table(title, ("errors (meV/atom)", "averaged model", "folds"), _rows(result)))
     typer.echo(f"{100 * result['extrapolating_share']:.0f} % of the structures are flagged as extrapolating.")
 
 

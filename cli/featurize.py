@@ -12,7 +12,7 @@ from cli.inputs import ReadingOptions, read_inputs, scattering_for
 
 
 def featurize(
-    data: options.Structures,
+    data: options.Data,
     store: Annotated[
         Path,
         typer.Option(help="Directory of the feature store; a partial one is completed.", show_default=False),

@@ -20,11 +20,10 @@ def info(
     as_json: options.AsJson = False,
 ) -> None:
     """Describe a feature store or a model."""
-    from rich.console import Console
     from rich.table import Table
 
     from atomscatter.ensemble import CARD_FILE
-    from service.report import plain
+    from service.report import plain, terminal
 
     if not path.is_dir():
         raise DataError(f"{path}: no such directory")
@@ -33,9 +32,11 @@ def info(
         typer.echo(json.dumps(plain(values), allow_nan=False))
         return
     table = Table(title=str(path), title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in values.items():
         table.add_row(name.replace("_", " "), value if isinstance(value, str) else json.dumps(plain(value)))
-    Console().print(table)
+    terminal().print(table)
 
 
 def _of_model(path: Path) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def _of_model(path: Path) -> dict[str, Any]:
         "model": ensemble.model_id,
         "models": ensemble.n_models,
         "features": ensemble.n_features,
-        "features per model (mean M*)": float(ensemble.n_selected.mean()),
+        "features per model (mean M*)": round(float(ensemble.n_selected.mean()), 1),
         "species": list(ensemble.scattering.species),
         "reference energies (eV/atom)": ensemble.reference_energies,
         "data hash": ensemble.data_hash,

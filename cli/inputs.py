@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atomscatter.errors import ConfigError, DataError
 
@@ -77,37 +78,64 @@ def read_inputs(
     return structures
 
 
+class TransformFile(BaseModel):
+    """What a configuration file may set; what it leaves out keeps the default of ``Scattering``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    beta: float | None = None
+    scales: int | None = None
+    n: int | None = None
+    powers: list[float] | None = None
+    grid: dict[str, Any] | None = None
+    species: list[str] | None = None
+
+
 def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | None) -> Scattering:
-    """The transform for a data set: defaults changed by a configuration file, channels for its elements."""
-    from atomscatter.scattering import Scattering
-
-    found = sorted({s for structure in structures for s in set(structure.atoms.get_chemical_symbols())})
-    if config_file is None:
-        return Scattering.for_species(found)
-    config = read_config(config_file)
-    species = config.pop("species", found)
-    try:
-        if "channels" not in config:
-            reference = Scattering.for_species(species)
-            config["channels"] = reference.config["channels"]
-        return Scattering.from_config(config)
-    except (ConfigError, TypeError) as error:
-        raise ConfigError(f"{config_file}: {error}") from error
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A TOML or JSON file with the keys beta, scales, n, powers, channels, grid, species.
+    """The transform for a data set: defaults changed by a configuration file, channels for its elements.
 
     Raises:
-        ConfigError: the file cannot be read, or does not hold a table; the message names it.
+        ConfigError: the file cannot be read or used, or its species leave out an element of the data.
+    """
+    from atomscatter.scattering import Scattering
+
+    if config_file is None:
+        return Scattering.for_species(_elements(structures))
+    settings = read_config(config_file).model_dump(exclude_none=True)
+    species = settings.pop("species", None) or _elements(structures)
+    try:
+        channels = Scattering.for_species(species).config["channels"]
+        scattering = Scattering.from_config({**settings, "channels": channels})
+    except ConfigError as error:
+        raise ConfigError(f"{config_file}: {error}") from error
+    for structure in structures:
+        missing = _elements([structure]) - set(scattering.species)
+        if missing:
+            raise ConfigError(
+                f"{config_file}: species leaves out {', '.join(sorted(missing))} of "
+                f"{structure.source}, structure {structure.index}"
+            )
+    return scattering
+
+
+def read_config(path: Path) -> TransformFile:
+    """A TOML or JSON file with the keys beta, scales, n, powers, grid, species.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value in it is wrong; the message names both.
     """
     try:
         text = path.read_text(encoding="utf-8")
         config = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        return TransformFile.model_validate(config)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()]
+        raise ConfigError(f"{path}: {'; '.join(problems)}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # of JSON, TOML and of text that is not UTF-8
         raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: a table of settings is expected, not a {type(config).__name__}")
-    return config
+
+
+def _elements(structures: Iterable[LabelledStructure]) -> set[str]:
+    return {symbol for s in structures for symbol in set(s.atoms.get_chemical_symbols())}

@@ -9,14 +9,12 @@ import typer
 
 from atomscatter.errors import ConfigError
 
-Structures = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Files or directories with structures, in any format that ASE reads (.gz and .xz too). "
-        "Positions and cells in Angstrom, energies in eV.",
-        show_default=False,
-    ),
-]
+DATA_HELP = (
+    "Files or directories with structures, in any format that ASE reads (.gz and .xz too). "
+    "Positions and cells in Angstrom, energies in eV."
+)
+Data = Annotated[list[Path], typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
+Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURES", help=DATA_HELP, show_default=False)]
 ModelDirectory = Annotated[
     Path, typer.Option("--model", help="Directory of the model (made by train or demo).", show_default=False)
 ]

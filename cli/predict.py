@@ -39,12 +39,10 @@ def predict(
     verbose: options.Verbose = False,
 ) -> None:
     """Predict energies with their uncertainty (standard deviation over the models)."""
-    from rich.console import Console
-
     from atomscatter.ensemble import Ensemble
     from service.logs import configure_logging
     from service.progress import progress
-    from service.report import plain
+    from service.report import plain, terminal
 
     configure_logging(options.verbosity(quiet, verbose))
     ensemble = Ensemble.load(model)
@@ -61,7 +59,7 @@ def predict(
         for structure, prediction in zip(found, predictions, strict=True):
             typer.echo(json.dumps(plain(_record(structure, prediction)), allow_nan=False))
     elif output is None or not quiet:
-        Console().print(_table(found, predictions))
+        terminal().print(_table(found, predictions))
 
 
 def _record(structure: LabelledStructure, prediction: Prediction) -> dict[str, Any]:
@@ -85,11 +83,11 @@ def _table(structures: Sequence[LabelledStructure], predictions: Sequence[Predic
     headers = (
         "structure",
         "formula",
-        "energy (eV)",
-        "energy (eV/atom)",
-        "formation energy (eV/atom)",
-        "uncertainty (eV/atom)",
-        "extrapolating",
+        "energy\n(eV)",
+        "energy\n(eV/atom)",
+        "formation\n(eV/atom)",
+        "uncertainty\n(eV/atom)",
+        "extrapolates\n(score)",
     )
     rows = []
     for s, p in zip(structures, predictions, strict=True):
@@ -102,7 +100,7 @@ def _table(structures: Sequence[LabelledStructure], predictions: Sequence[Predic
                 f"{p.energy_per_atom:.4f}",
                 "-" if formation is None else f"{formation:.4f}",
                 f"{p.uncertainty:.4f}",
-                f"yes, score {p.extrapolation_score:.1f}" if p.extrapolating else "no",
+                f"{'yes' if p.extrapolating else 'no'} ({p.extrapolation_score:.1f})",
             ]
         )
     return rich_table(f"model {predictions[0].model}", headers, rows)

@@ -57,12 +57,10 @@ def train(
 
     Writes the model; learning curves, parity plot and a readable card go into its "report" directory.
     """
-    from rich.console import Console
-
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
     from service.progress import increments, progress
-    from service.report import fold_table, save_model
+    from service.report import fold_table, save_model, terminal
     from service.settings import Settings
     from workers.train import FitSettings, train_on, training_data
 
@@ -82,6 +80,6 @@ def train(
         )
     save_model(ensemble, report, model)
     if not quiet:
-        console = Console()
+        console = terminal()
         console.print(fold_table(report))
         console.print(f"model {ensemble.model_id} in {model}")

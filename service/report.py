@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,6 +174,11 @@ ERROR_HEADERS = ("set", "structures", "RMSE (meV/atom)", "MAE (meV/atom)", "flag
 PROPERTY_HEADERS = ("property", "number", "MAE, folds", "MAE, averaged model")
 
 
+def terminal() -> Console:
+    """Standard output; wide enough to cut nothing where it is a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
 def rich_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table for the terminal; the first column is text, the others are numbers."""
     table = Table(title=title, title_justify="left")
@@ -201,15 +207,6 @@ def fold_table(training: TrainingResult) -> Table:
     headers = ("fold", "test paths", "structures", "RMSE (meV/atom)", "MAE (meV/atom)")
     selected = f"features per model: {training.n_selected.mean():.0f} on average"
     return rich_table(f"Errors on held-out relaxation paths; {selected}", headers, rows)
-
-
-def as_text(*renderables: Any) -> str:
-    """What a terminal of 100 columns would show."""
-    console = Console(file=io.StringIO(), width=100)
-    for renderable in renderables:
-        console.print(renderable)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
 
 
 # Model card

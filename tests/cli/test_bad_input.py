@@ -1,0 +1,228 @@
+"""Bad input: exit code 2, one line for each problem with file and index, nothing written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from tests.cli.conftest import Workplace, run
+
+
+def good(energy: float | None = -40.0) -> Atoms:
+    atoms = bulk("Si", cubic=True)
+    if energy is not None:
+        atoms.info["energy"] = energy
+    return atoms
+
+
+def text(atoms: Atoms) -> str:
+    """A structure as extended XYZ, whatever is wrong with it."""
+    info = " ".join(f"{key}={value}" for key, value in atoms.info.items())
+    lattice = " ".join(map(str, atoms.cell.array.ravel()))
+    pbc = " ".join("T" if p else "F" for p in atoms.pbc)
+    lines = [str(len(atoms)), f'Lattice="{lattice}" Properties=species:S:1:pos:R:3 pbc="{pbc}" {info}']
+    lines += [f"{s} {x} {y} {z}" for s, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def moved(value: float) -> Atoms:
+    atoms = good()
+    atoms.positions[3, 1] = value
+    return atoms
+
+
+def flat() -> Atoms:
+    atoms = good()
+    atoms.cell[2] = atoms.cell[1]
+    return atoms
+
+
+def open_cell() -> Atoms:
+    atoms = good()
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
+def close() -> Atoms:
+    atoms = good()
+    atoms.positions[1] = atoms.positions[0] + [0.2, 0, 0]
+    return atoms
+
+
+def with_symbol(symbol: str) -> str:
+    return text(good()).replace("Si", symbol, 1)
+
+
+BAD: dict[str, tuple[Callable[[], str], str]] = {
+    "no atoms": (lambda: text(Atoms(cell=[5, 5, 5], pbc=True)), "no atoms"),
+    "NaN": (lambda: text(moved(np.nan)), "finite"),
+    "infinite": (lambda: text(moved(np.inf)), "finite"),
+    "singular cell": (lambda: text(flat()), "cell"),
+    "not periodic": (lambda: text(open_cell()), "--vacuum"),
+    "unknown element": (lambda: with_symbol("Qq"), "Qq"),
+    "atoms too close": (lambda: text(close()), "0.2"),
+    "no energy": (lambda: text(good(None)), "--energy-key"),
+    "truncated": (lambda: "\n".join(text(good()).splitlines()[:-3]) + "\n", "truncated"),
+    "not a structure": (lambda: "this is\nnot a structure\n", "expected a number of atoms"),
+}
+# What only training data must not be.
+ENERGY_ONLY = {"no energy"}
+
+
+def file_with(tmp_path: Path, name: str) -> Path:
+    """A file with one good structure, then the bad one."""
+    path = tmp_path / "input.extxyz"
+    path.write_text(text(good()) + BAD[name][0]())
+    return path
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_featurize(name: str, tmp_path: Path) -> None:
+    result = run("featurize", file_with(tmp_path, name), "--store", tmp_path / "store")
+    assert result.exit_code == 2
+    lines = [line for line in result.stderr.splitlines() if "input.extxyz" in line]
+    assert len(lines) == 1
+    assert "structure 1" in lines[0]
+    assert BAD[name][1] in lines[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["input.extxyz"]
+
+
+@pytest.mark.parametrize("name", sorted(set(BAD) - ENERGY_ONLY))
+def test_predict(name: str, tmp_path: Path, workplace: Workplace) -> None:
+    path = file_with(tmp_path, name)
+    result = run("predict", "--model", workplace.model, path, "--json", "--output", tmp_path / "out.xyz")
+    assert result.exit_code == 2
+    assert "input.extxyz, structure 1: " in result.stderr
+    assert result.stdout == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["input.extxyz"]
+    rest = run("predict", "--model", workplace.model, path, "--json", "--skip-bad")
+    assert rest.exit_code == 0
+    assert "input.extxyz, structure 1: " in rest.stderr
+    assert [json.loads(line)["index"] for line in rest.stdout.splitlines()] == [0]
+
+
+def test_repeated_structures_are_no_training_data(tmp_path: Path) -> None:
+    path = tmp_path / "input.extxyz"
+    path.write_text(text(good()) * 2)
+    result = run("featurize", path, "--store", tmp_path / "store")
+    assert result.exit_code == 2
+    assert "structure 1: is a duplicate" in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_missing_and_empty_files_are_named(tmp_path: Path, workplace: Workplace) -> None:
+    (tmp_path / "empty.xyz").write_text("")
+    result = run("predict", "--model", workplace.model, tmp_path / "empty.xyz", tmp_path / "missing.xyz")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'empty.xyz'}: file is empty" in result.stderr
+    assert f"{tmp_path / 'missing.xyz'}: file does not exist" in result.stderr
+
+
+def test_element_that_the_model_never_saw(tmp_path: Path, workplace: Workplace) -> None:
+    ase.io.write(tmp_path / "ge.cif", bulk("Ge"))
+    result = run("predict", "--model", workplace.model, tmp_path / "ge.cif")
+    assert result.exit_code == 2
+    assert "ge.cif, structure 0" in result.stderr
+    assert "Ge" in result.stderr
+
+
+def test_evaluate_needs_energies(tmp_path: Path, workplace: Workplace) -> None:
+    path = tmp_path / "input.extxyz"
+    path.write_text(text(good(None)))
+    result = run("evaluate", "--model", workplace.model, path)
+    assert result.exit_code == 2
+    assert "structure 0" in result.stderr
+    assert "--energy-key" in result.stderr
+
+
+def test_energies_under_another_key(tmp_path: Path, workplace: Workplace) -> None:
+    atoms = good(None)
+    atoms.info["dft"] = -43.2
+    path = tmp_path / "input.extxyz"
+    path.write_text(text(atoms))
+    assert run("evaluate", "--model", workplace.model, path, "--energy-key", "dft").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("beta = -1", "c.toml", "beta"),
+        ("width = 0.5", "c.toml", "width"),
+        ("beta = = 1", "c.toml", "line 1"),
+        ("[1, 2]", "c.json", "dictionary"),
+        ('{"scales": "four"}', "c.json", "scales"),
+        ("powers = 2", "c.toml", "powers"),
+        ('species = ["Li"]', "c.toml", "Si"),
+    ],
+)
+def test_featurize_configuration(content: str, name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    data = tmp_path / "data.xyz"
+    data.write_text(text(good()))
+    result = run("featurize", data, "--store", tmp_path / "store", "--config", tmp_path / name)
+    assert result.exit_code == 2, result.output
+    assert name in result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "references", ["Li", "Li=", "Li=x", "Xx=1", "Li=nan", "Li=-1.9,Li=-1.8", "Li=-1.9;Si=-5.4", ""]
+)
+def test_references(references: str, tmp_path: Path, workplace: Workplace) -> None:
+    result = run("train", "--store", workplace.store, "--model", tmp_path / "m", "--references", references)
+    assert result.exit_code == 2
+    assert "--references" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--store", "nowhere", "--model", "m"),
+        ("train", "--store", ".", "--model", "m"),
+        ("predict", "--model", "nowhere", "x.xyz"),
+        ("evaluate", "--model", ".", "x.xyz"),
+        ("info", "nowhere"),
+        ("info", "."),
+        ("predict", "x.xyz"),
+        ("train", "--store", "s", "--model", "m", "--folds", "1"),
+        ("train", "--store", "s", "--model", "m", "--orders", "0-3"),
+        ("featurize", "--store", "s"),
+        ("unknown",),
+        ("demo", "--workers", "0"),
+        ("predict", "--quiet", "--verbose", "--model", "m", "x.xyz"),
+    ],
+)
+def test_usage(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_folds_than_paths(tmp_path: Path, workplace: Workplace) -> None:
+    result = run("train", "--store", workplace.store, "--model", tmp_path / "m", "--folds", 31)
+    assert result.exit_code == 2
+    assert "31 test folds" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_directory_that_is_no_model_is_left_alone(tmp_path: Path, workplace: Workplace) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("five years")
+    result = run(
+        "train", "--store", workplace.store, "--model", tmp_path / "mine", "--folds", 2, "--bootstraps", 1,
+        "--max-features", 3, "--workers", 1,
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "mine" in result.stderr
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "five years"

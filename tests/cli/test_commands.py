@@ -1,0 +1,184 @@
+"""The commands on good input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+
+from atomscatter import Ensemble
+from tests.cli.conftest import Workplace, run
+
+KEYS = {
+    "n_atoms",
+    "energy",
+    "energy_per_atom",
+    "formation_energy_per_atom",
+    "uncertainty",
+    "extrapolating",
+    "extrapolation_score",
+    "model",
+    "source",
+    "index",
+}
+
+
+def command(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run ``atomscatter`` as a process of its own."""
+    code = "from cli.app import main; main()"
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(root)!r}); {code}",
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("name", ["demo", "featurize", "train", "evaluate", "predict", "info"])
+def test_help_says_what_a_command_does(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_every_option_has_help() -> None:
+    import typer
+
+    from cli.app import app
+
+    for name, sub in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in sub.params:
+            assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+
+
+def test_version() -> None:
+    result = command("--version")
+    assert result.returncode == 0
+    assert result.stdout.startswith("atomscatter ")
+
+
+def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> None:
+    assert "mean ± std" in workplace.train_output
+    assert Ensemble.load(workplace.model).model_id in workplace.train_output
+    report = workplace.model / "report"
+    assert {p.name for p in report.iterdir()} == {"learning_curves.png", "parity.png", "card.md"}
+    assert "held-out paths (meV/atom)" in (report / "card.md").read_text()
+
+
+def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:
+    frames = ase.io.read(workplace.data, "3:5")
+    ase.io.write(tmp_path / "two.xyz", frames, format="extxyz")
+    ase.io.write(tmp_path / "si.cif", bulk("Si"))
+    result = command("predict", "--model", workplace.model, "two.xyz", "si.cif", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [set(r) for r in records] == [KEYS] * 3
+    assert [(r["source"], r["index"]) for r in records] == [("two.xyz", 0), ("two.xyz", 1), ("si.cif", 0)]
+    ensemble = Ensemble.load(workplace.model)
+    for record, atoms in zip(records, frames, strict=False):
+        expected = ensemble.predict(atoms)
+        assert record["energy"] == pytest.approx(expected.energy, abs=1e-9)
+        assert record["uncertainty"] == pytest.approx(expected.uncertainty, abs=1e-9)
+        assert record["energy"] == pytest.approx(record["energy_per_atom"] * record["n_atoms"])
+        assert record["model"] == ensemble.model_id
+    assert "Traceback" not in result.stderr
+
+
+def test_predict_writes_energies_for_ase(workplace: Workplace, tmp_path: Path) -> None:
+    output = tmp_path / "out.extxyz"
+    result = run("predict", "--model", workplace.model, workplace.data, "--output", output, "-q")
+    assert result.exit_code == 0
+    written, read = ase.io.read(output, ":"), ase.io.read(workplace.data, ":")
+    assert len(written) == len(read)
+    for new, old in zip(written, read, strict=True):
+        np.testing.assert_allclose(new.positions, old.positions, atol=1e-7)
+    model = Ensemble.load(workplace.model)
+    assert written[7].get_potential_energy() == pytest.approx(model.predict(read[7]).energy, abs=1e-6)
+    assert written[7].info["model"] == model.model_id
+
+
+def test_predict_table_has_units(workplace: Workplace, tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "POSCAR", bulk("Si", cubic=True))
+    result = run("predict", "--model", workplace.model, tmp_path / "POSCAR")
+    assert result.exit_code == 0
+    assert "(eV/atom)" in result.stdout
+    assert "Si8" in result.stdout
+    assert "…" not in result.stdout
+
+
+def test_predict_reads_directories_and_adds_vacuum(workplace: Workplace, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    (folder / "deeper").mkdir(parents=True)
+    ase.io.write(folder / "a.xyz", molecule("Si2H6")[:2])
+    ase.io.write(folder / "deeper" / "b.cif", bulk("Si"))
+    refused = run("predict", "--model", workplace.model, folder, "--json")
+    assert refused.exit_code == 2
+    assert "a.xyz" in refused.stderr
+    assert "--vacuum" in refused.stderr
+    accepted = run("predict", "--model", workplace.model, folder, "--json", "--vacuum", 6)
+    assert accepted.exit_code == 0
+    assert len(accepted.stdout.splitlines()) == 2
+
+
+def test_evaluate(workplace: Workplace) -> None:
+    result = run("evaluate", "--model", workplace.model, workplace.data, "--json", "-q")
+    assert result.exit_code == 0
+    values = json.loads(result.stdout)
+    frames = ase.io.read(workplace.data, ":")
+    model = Ensemble.load(workplace.model)
+    wrong = [model.predict(a).energy_per_atom - a.get_potential_energy() / len(a) for a in frames]  # eV/atom
+    assert values["n_structures"] == len(frames)
+    assert values["averaged_model"]["rmse"] == pytest.approx(1000 * np.sqrt(np.mean(np.square(wrong))))
+    assert values["averaged_model"]["mae"] == pytest.approx(1000 * np.mean(np.abs(wrong)))
+    assert values["averaged_model"]["max_error"] == pytest.approx(1000 * np.max(np.abs(wrong)))
+    assert values["unit"] == "meV/atom"
+    assert values["model"] == model.model_id
+    shown = run("evaluate", "--model", workplace.model, workplace.data)
+    assert "RMSE" in shown.stdout
+    assert f"{values['averaged_model']['rmse']:.2f}" in shown.stdout
+
+
+def test_info(workplace: Workplace) -> None:
+    store = json.loads(run("info", workplace.store, "--json").stdout)
+    assert store["structures"] == len(ase.io.read(workplace.data, ":"))
+    assert store["relaxation paths"] == 30
+    assert store["complete"] is True
+    assert store["damaged"] == []
+    model = json.loads(run("info", workplace.model, "--json").stdout)
+    assert model["models"] == 8
+    assert model["transform"]["beta"] == 1.0
+    assert Ensemble.load(workplace.model).model_id in run("info", workplace.model).stdout
+
+
+def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path) -> None:
+    arguments = (
+        "--store",
+        workplace.store,
+        "--folds",
+        2,
+        "--bootstraps",
+        2,
+        "--max-features",
+        6,
+        "--workers",
+        1,
+    )
+    ids = []
+    for seed in (0, 1):
+        result = run("train", "--model", tmp_path / "m", *arguments, "--seed", seed)
+        assert result.exit_code == 0, result.output
+        ids.append(Ensemble.load(tmp_path / "m").model_id)
+        assert (tmp_path / "m" / "report" / "parity.png").exists()
+    assert ids[0] != ids[1]
