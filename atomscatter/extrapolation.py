@@ -7,8 +7,9 @@ The averaged model predicts sum_j w_j phi_j + bias, so feature j contributes
 to the difference between a structure's energy and the mean of the training set. In these contributions
 features are comparable, and a feature that the model does not use does not count. A principal component
 analysis of the training structures' contributions gives directions with standard deviations s_k; the
-components that hold ``VARIANCE_KEPT`` of the variance (at most ``MAX_COMPONENTS``) are kept. With z_k the
-kept components of a structure, K their number and rho the length of the rest of c,
+leading ``MAX_COMPONENTS`` are kept. (A share of the variance would be no measure: two components, composition
+and density, hold 99.95 %, and strain shows in the others.) With z_k the kept components of a structure, K
+their number and rho the length of the rest of c,
 
     distance^2 = (1/K) sum_k (z_k / s_k)^2 + (rho / rho_train)^2 ,
 
@@ -31,7 +32,6 @@ from atomscatter.errors import FitError
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-VARIANCE_KEPT = 0.9995
 MAX_COMPONENTS = 64
 PERCENTILE = 99.0
 
@@ -159,8 +159,7 @@ def _principal_components(contributions: FloatArray) -> _Components:
         basis = np.linalg.qr(contributions.T @ (contributions @ basis))[0]
     _, singular, rows = np.linalg.svd(contributions @ basis, full_matrices=False)
     spread = singular / np.sqrt(n)
-    enough = int(np.searchsorted(np.cumsum(singular**2), VARIANCE_KEPT * total)) + 1
-    kept = min(enough, MAX_COMPONENTS, int(np.sum(spread > NEGLIGIBLE)))
+    kept = min(MAX_COMPONENTS, int(np.sum(spread > NEGLIGIBLE)))
     rest = np.sqrt(max(total - float(np.sum(singular[:kept] ** 2)), 0.0) / n)
     return _Components((basis @ rows.T).T[:kept], spread[:kept], max(float(rest), NEGLIGIBLE))
 

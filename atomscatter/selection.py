@@ -26,10 +26,11 @@ Every criterion is a ratio that does not change when a column is multiplied by a
 unit norm; :func:`column_scales` takes care of magnitudes whose squares would leave the range of double
 precision.
 
-Dependent columns: a column whose |x_perp|^2 is at most ``PIVOT_GUARD`` of |x|^2
-(``GRAM_PIVOT_GUARD`` with the second source) lies in the span of the chosen ones. It can never be of use
-later and leaves the pool of columns. When all drawn columns are dependent, the step draws again; the choice
-ends when the pool is empty (the rank is reached), after ``max_features`` steps, or with a perfect fit.
+Dependent columns: a column whose |x_perp|^2 is at most ``PIVOT_GUARD`` of |x|^2 (``GRAM_PIVOT_GUARD`` with
+the second source) lies in the span of the chosen ones and cannot be chosen. It is still drawn like the
+others, so that draws do not depend on rounding. When all drawn columns are dependent, the step draws again;
+the choice ends when no independent column is left (the rank is reached), after ``max_features`` steps, or
+with a perfect fit.
 """
 
 from __future__ import annotations
@@ -194,44 +195,65 @@ def _enter_row_column(p, k, source, Q, C, residual):  # type: ignore[no-untyped-
 
 
 @numba.njit(cache=True)
+def _best(  # type: ignore[no-untyped-def]
+    columns, k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order, projection,
+    guard
+):  # fmt: skip
+    """Index in ``columns`` of the one that lowers the error most at step k; -1 if all are dependent."""
+    best, best_gain = -1, -1.0
+    for s in range(columns.size):
+        j = columns[s]
+        if dependent[j]:
+            continue
+        _new_coefficients(j, done[j], k, source, from_rows, Q, C, order)
+        _apply(j, done[j], k, C, pivots, correlations, projection)
+        done[j] = k
+        if pivots[j] <= guard * norms[j]:
+            dependent[j] = True
+            continue
+        gain = correlations[j] * correlations[j] / pivots[j]
+        if gain > best_gain:
+            best, best_gain = s, gain
+    return best
+
+
+@numba.njit(cache=True)
 def _choose(  # type: ignore[no-untyped-def]
     start, stop, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, pool, n_pool, n_draw,
     rng, order, projection, residual, rows_residual, total, drawn, guard, perfect,
 ):  # fmt: skip
-    """Steps start .. stop - 1 of the greedy choice; returns (steps taken so far, columns left in the
-    pool)."""
+    """Steps start .. stop - 1 of the greedy choice; returns how many steps there are now, and how many
+    columns are left in the pool (0: the choice has ended)."""
     k = start
     while k < stop and n_pool > 0:
         m = _draw(pool, n_pool, n_draw, rng)
-        best, best_gain = -1, -1.0
-        for s in range(m):
-            j = pool[s]
-            _new_coefficients(j, done[j], k, source, from_rows, Q, C, order)
-            _apply(j, done[j], k, C, pivots, correlations, projection)
-            done[j] = k
-            if pivots[j] <= guard * norms[j]:
-                dependent[j] = True
-            else:
-                gain = correlations[j] * correlations[j] / pivots[j]
-                if gain > best_gain:
-                    best, best_gain = j, gain
-        if best >= 0 and drawn.shape[0] > 0:
-            drawn[k, :m] = pool[:m]
-        for s in range(m - 1, -1, -1):
-            if dependent[pool[s]] or pool[s] == best:
-                n_pool -= 1
-                pool[s] = pool[n_pool]
-        if best < 0:
+        s = _best(
+            pool[:m], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order,
+            projection, guard,
+        )  # fmt: skip
+        if s < 0:
+            # Only dependent columns were drawn. Is there any other? If so, draw again.
+            s = _best(
+                pool[:n_pool], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent,
+                order, projection, guard,
+            )  # fmt: skip
+            if s < 0:
+                n_pool = 0
             continue
-        order[k] = best
-        done[best] = k + 1
+        if drawn.shape[0] > 0:
+            drawn[k, :m] = pool[:m]
+        p = pool[s]
+        n_pool -= 1
+        pool[s] = pool[n_pool]
+        order[k] = p
+        done[p] = k + 1
         before = residual[k - 1] if k > 0 else total
         if from_rows:
-            projection[k] = _enter_row_column(best, k, source, Q, C, rows_residual)
+            projection[k] = _enter_row_column(p, k, source, Q, C, rows_residual)
             residual[k] = _dot(rows_residual, rows_residual, rows_residual.size)
         else:
-            C[best, k] = np.sqrt(pivots[best])
-            projection[k] = correlations[best] / C[best, k]
+            C[p, k] = np.sqrt(pivots[p])
+            projection[k] = correlations[p] / C[p, k]
             residual[k] = max(before - projection[k] * projection[k], 0.0)
         k += 1
         if residual[k - 1] <= perfect * perfect * total:
@@ -269,7 +291,7 @@ def _greedy(
     C = np.zeros((n_columns, limit))
     pivots, correlations = norms.copy(), products.copy()
     done = np.zeros(n_columns, dtype=np.int64)
-    dependent = ~(norms > 0)
+    dependent = ~(norms > 0)  # zero columns
     pool, n_pool = np.arange(n_columns), n_columns
     order = np.full(limit, -1)
     projection, residual = np.zeros(limit), np.zeros(limit)
