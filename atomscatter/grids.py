@@ -1,10 +1,11 @@
-"""Real-space grids for each scale, and the frequencies that each scale needs.
+"""Real-space grids for each scale and angular number, and the frequencies that each scale needs.
 
 Every scale j has a *band*, the reciprocal lattice vectors with 2^j beta |omega| <= cutoff (outside, the
 filters are negligible), and grids on which fields of that band are evaluated. A grid that just holds the band
-(oversampling 1) is exact for q = 2; the other powers and the modulus have kinks where a field vanishes. Two
-grids, because costs and needs differ: first-order fields are few, and the spectrum of their modulus is what
-all second-order features are made of; second-order fields are many (nine tenths of the work).
+(oversampling 1) is exact for q = 2. Other powers have kinks where a field vanishes, and so has the modulus
+whose spectrum all second-order features are made of: on surfaces for l = 0, at points for l = 1, nowhere in
+general for l = 2. So grids get coarser with l, where fields are many: the most accuracy for the least cost
+(benchmarks/results/grid_convergence.md). Large scales have few points to average and get finer grids.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ class Grid:
 
     Attributes:
         cutoff: filters are cut where 2^j beta |omega| exceeds it (dimensionless).
-        first: for each scale, the points per axis of its first-order fields over the least number that
-            holds the band; the last entry serves all larger scales. At least 2 where the modulus has to
-            carry the band of the next finer scale.
-        second: the same for the second-order fields.
-        max_points: refuse cells that would need more grid points than this at the finest scale.
+        first: for each l, points per axis of first-order fields at scale 0 over the least number that holds
+            the band; the last entry serves all larger l.
+        second: the same for second-order fields.
+        growth: factor of both from one scale to the next.
+        max_points: refuse cells that would need more points than this on one grid.
     """
 
     cutoff: float = 5.0
-    first: tuple[float, ...] = (2.0, 2.0, 2.4, 4.0)
-    second: tuple[float, ...] = (1.0, 1.2, 2.0, 3.0)
+    first: tuple[float, ...] = (1.75, 1.75, 1.4)
+    second: tuple[float, ...] = (1.6, 1.0, 1.0)
+    growth: float = 1.3
     max_points: int = 320**3
 
     def __post_init__(self) -> None:
@@ -52,24 +54,27 @@ class Grid:
             if not factors or not all(1.0 <= f <= 16.0 for f in factors):
                 raise ConfigError(f"grid oversampling {name!r} needs numbers between 1 and 16, not {factors}")
             object.__setattr__(self, name, factors)
+        if not 1.0 <= self.growth <= 2.0:
+            raise ConfigError(f"grid growth must lie between 1 and 2, not {self.growth}")
         if not (math.isfinite(self.cutoff) and 1.0 <= self.cutoff <= 12.0):
             raise ConfigError(f"grid cutoff must lie between 1 and 12, not {self.cutoff}")
         if self.max_points < 1:
             raise ConfigError(f"grid max_points must be positive, not {self.max_points}")
 
-    def first_points(self, lengths: Float, beta: float, scale: int) -> Shape:
-        """Points per axis for the first-order fields of a scale; holds the band of the scale before, too."""
+    def first_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
+        """Points per axis for the first-order fields of (j, l); holds the band of the scale before, too."""
         finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
-        return self._points(lengths, beta, scale, self.first, finer)
+        return self._points(lengths, self.spacing(beta, scale, angular, self.first), finer)
 
-    def second_points(self, lengths: Float, beta: float, scale: int) -> Shape:
-        """Points per axis for the second-order fields of a scale."""
+    def second_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
+        """Points per axis for the second-order fields of (j, l)."""
         own = 2 * self.half_band(lengths, beta, scale) + 1
-        return self._points(lengths, beta, scale, self.second, own)
+        return self._points(lengths, self.spacing(beta, scale, angular, self.second), own)
 
-    def spacing(self, beta: float, scale: int, factors: Sequence[float]) -> float:
-        """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
-        return math.pi * 2.0**scale * beta / (self.cutoff * factors[min(scale, len(factors) - 1)])
+    def spacing(self, beta: float, scale: int, angular: int, factors: Sequence[float]) -> float:
+        """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling growth^j)."""
+        factor = factors[min(angular, len(factors) - 1)] * self.growth**scale
+        return math.pi * 2.0**scale * beta / (self.cutoff * factor)
 
     def half_band(self, lengths: Float, beta: float, scale: int) -> NDArray[np.int64]:
         """Largest |h| per axis, shape (3,), of the reciprocal lattice vectors in the band of a scale.
@@ -94,10 +99,7 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def _points(
-        self, lengths: Float, beta: float, scale: int, factors: Sequence[float], least: NDArray[np.int64]
-    ) -> Shape:
-        spacing = self.spacing(beta, scale, factors)
+    def _points(self, lengths: Float, spacing: float, least: NDArray[np.int64]) -> Shape:
         wanted = np.maximum(np.ceil(lengths / spacing), least)
         if float(np.prod(wanted)) > self.max_points:
             raise StructureError(

@@ -147,8 +147,6 @@ class Scattering:
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         volume = float(atoms.get_volume())
-        first_grids = [self.grid.first_points(lengths, self.beta, j) for j in range(self.scales)]
-        second_grids = [self.grid.second_points(lengths, self.beta, j) for j in range(self.scales)]
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
 
@@ -161,10 +159,11 @@ class Scattering:
         ]
         per_atom = volume / len(atoms)
         for j1, l1 in product(range(self.scales), range(self.n)):
-            source = first_grids[j1]
+            source = self.grid.first_points(lengths, self.beta, j1, l1)
             first[:, j1, l1], moduli = self._first_order(density, source, j1, l1, per_atom)
             for i, j2 in enumerate(second_scales(j1, self.scales)):
-                second[j1][:, l1, i] = self._second_order(moduli, source, second_grids[j2], j2, per_atom)
+                targets = [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
+                second[j1][:, l1, i] = self._second_order(moduli, source, targets, j2, per_atom)
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
@@ -192,22 +191,22 @@ class Scattering:
         return features, transform.forward(len(self.channels)) / points
 
     def _second_order(
-        self, moduli: Complex, source: Shape, target: Shape, j2: int, volume_per_atom: float
+        self, moduli: Complex, source: Shape, targets: Sequence[Shape], j2: int, volume_per_atom: float
     ) -> Float:
-        """Order-2 features of one (j1, l1, j2), shape (channels, l2, powers)."""
+        """Order-2 features of one (j1, l1, j2), shape (channels, l2, powers); one target grid for each l2."""
         bank = self._filters[j2]
         half0, half1 = bank.shape[1] // 2, bank.shape[2] // 2
         map0 = np.arange(-half0, half0 + 1) % source[0]
         map1 = np.arange(-half1, half1 + 1) % source[1]
-        transform = self._transforms[target]
-        points = math.prod(target)
         features = np.empty((len(moduli), self.n, len(self.powers)))
-        for c, spectrum in enumerate(moduli):
-            for l2 in range(self.n):
-                part = bank[l2 * l2 : (l2 + 1) ** 2]
+        for l2, target in enumerate(targets):
+            part = bank[l2 * l2 : (l2 + 1) ** 2]
+            transform = self._transforms[target]
+            points = math.prod(target)
+            scale = volume_per_atom / points
+            for c, spectrum in enumerate(moduli):
                 apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, 1.0, transform.spectrum)
                 fields = transform.inverse(len(part)).reshape(len(part), points)
-                scale = volume_per_atom / points
                 features[c, l2] = power_sums(fields, self._powers, self._paper, scale)
         return features
 

@@ -18,24 +18,33 @@ from atomscatter.grids import FAST_LENGTHS, Grid, fast_length
     cutoff=st.floats(3.0, 7.0),
 )
 def test_grids_hold_their_band_and_keep_the_spacing(lengths, beta, scale, cutoff):
-    grid = Grid(cutoff=cutoff, first=(2.0, 1.0), second=(1.0, 1.5), max_points=10**9)
+    grid = Grid(cutoff=cutoff, first=(2.0, 1.0), second=(1.0, 1.5), growth=1.2, max_points=10**9)
     sides = np.array(lengths)
     half = grid.half_band(sides, beta, scale)
-    for factors, points in (
-        (grid.first, grid.first_points(sides, beta, scale)),
-        (grid.second, grid.second_points(sides, beta, scale)),
-    ):
-        assert (np.array(points) >= 2 * half + 1).all()
-        assert (sides / points <= grid.spacing(beta, scale, factors) * (1 + 1e-12)).all()
+    for angular in range(3):
+        for factors, points in (
+            (grid.first, grid.first_points(sides, beta, scale, angular)),
+            (grid.second, grid.second_points(sides, beta, scale, angular)),
+        ):
+            assert (np.array(points) >= 2 * half + 1).all()
+            spacing = grid.spacing(beta, scale, angular, factors)
+            assert (sides / points <= spacing * (1 + 1e-12)).all()
     # No frequency inside the cut-off is left out: the next one along each axis lies outside.
     assert ((half + 1) * 2 * math.pi / sides * 2**scale * beta > cutoff * (1 - 1e-12)).all()
 
 
+def test_spacing_follows_the_factors():
+    grid = Grid(cutoff=5.0, first=(2.0, 1.0), second=(1.5,), growth=1.2)
+    assert grid.spacing(0.5, 0, 0, grid.first) == pytest.approx(math.pi * 0.5 / (5 * 2))
+    assert grid.spacing(0.5, 2, 1, grid.first) == pytest.approx(math.pi * 2 / (5 * 1.44))
+    assert grid.spacing(0.5, 0, 2, grid.second) == pytest.approx(math.pi * 0.5 / (5 * 1.5))
+
+
 def test_first_order_grids_hold_the_band_of_the_finer_scale():
     """Second-order features of j2 = j1 - 1 need that much of the modulus of scale j1."""
-    grid, lengths = Grid(first=(1.0,)), np.array([11.0, 9.3, 14.2])
+    grid, lengths = Grid(first=(1.0,), growth=1.0), np.array([11.0, 9.3, 14.2])
     for scale in range(1, 5):
-        points = np.array(grid.first_points(lengths, 0.5, scale))
+        points = np.array(grid.first_points(lengths, 0.5, scale, 0))
         assert (points >= 2 * grid.half_band(lengths, 0.5, scale - 1) + 1).all()
 
 
@@ -47,7 +56,7 @@ def test_fast_lengths_are_reached_and_never_too_short():
 
 def test_too_large_a_cell_is_refused_before_memory_is_taken():
     with pytest.raises(StructureError, match=r"1e\+09 x 11 x 11 Angstrom needs more than"):
-        Grid().second_points(np.array([1e9, 11.0, 11.0]), 0.5, 0)
+        Grid().second_points(np.array([1e9, 11.0, 11.0]), 0.5, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,7 @@ def test_too_large_a_cell_is_refused_before_memory_is_taken():
         ({"cutoff": math.nan}, "cutoff"),
         ({"first": ()}, "oversampling 'first'"),
         ({"second": (0.5,)}, "oversampling 'second'"),
+        ({"growth": 0.5}, "growth"),
         ({"max_points": 0}, "max_points"),
         ({"spacing": 1}, "spacing"),
         ({"cutoff": "wide"}, "grid settings"),
@@ -68,5 +78,5 @@ def test_bad_settings_are_named(settings, word):
 
 
 def test_dictionary_round_trip():
-    grid = Grid(cutoff=5.5, first=(2.0, 1.5), second=(1.0, 2.0), max_points=1000)
+    grid = Grid(cutoff=5.5, first=(2.0, 1.5), second=(1.0, 2.0), growth=1.1, max_points=1000)
     assert Grid.from_dict(grid.to_dict()) == grid
