@@ -148,10 +148,15 @@ def name_of(process):
         return ""
 
 
-def test_a_running_cluster_is_joined_and_left_running(free_port, tmp_path):
+def test_a_running_cluster_is_joined_used_and_left_running(free_port, tmp_path):
     ray_command = str(Path(sys.executable).with_name("ray"))
     directory = tempfile.mkdtemp(prefix="rayt-", dir="/tmp")
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # The nodes of a cluster have the package; here they find it in the current directory.
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "PYTHONPATH": str(Path.cwd()),
+    }
     command = [
         *(ray_command, "start", "--head", "--block", f"--port={free_port}", "--num-cpus=2"),
         *("--include-dashboard=false", f"--temp-dir={directory}", "--object-store-memory=100000000"),
@@ -162,18 +167,25 @@ def test_a_running_cluster_is_joined_and_left_running(free_port, tmp_path):
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import ray
+from ase.build import bulk
+from atomscatter.scattering import Scattering
+from service.reading import LabelledStructure
+from workers.featurize import featurize
 from test_cluster import connect, read_in_worker
-for workers in (None, 1):  # the second time shows that the first left it running
-    with connect("127.0.0.1:{free_port}", workers) as n_workers:
-        print(n_workers, read_in_worker("NUMBA_NUM_THREADS"), ray.cluster_resources()["CPU"])
+with connect("127.0.0.1:{free_port}", 1) as n_workers:
+    print(n_workers, read_in_worker("NUMBA_NUM_THREADS"), ray.cluster_resources()["CPU"])
+structures = [LabelledStructure(bulk("Si", a=5.4 + 0.1 * i), "x.cif", i, str(i), None) for i in range(3)]
+store = featurize(structures, Scattering(beta=1.0, scales=1), {str(tmp_path / "store")!r},
+                  address="127.0.0.1:{free_port}")
+print(store.is_complete, store.verify())
 """
     log = tmp_path / "head.log"
     with log.open("w") as stream:
-        head = subprocess.Popen(command, env=os.environ | token, stdout=stream, stderr=stream)
+        head = subprocess.Popen(command, env=os.environ | environment, stdout=stream, stderr=stream)
     try:
         wait_for_port(free_port)
-        done = run_python(code, **token)
-        assert done.stdout == "2 1 2.0\n1 1 2.0\n", done.stderr + log.read_text()
+        done = run_python(code, **environment)
+        assert done.stdout == "1 1 2.0\nTrue []\n", done.stderr + log.read_text()
         assert head.poll() is None
     finally:
         head.terminate()
