@@ -40,7 +40,7 @@ from atomscatter.labels import FeatureLabel
 from atomscatter.scattering import Scattering
 from service.disk import room_checked
 from service.ledger import Ledger, Unit
-from service.reading import LabelledStructure, structure_digest
+from service.reading import LabelledStructure, reduced_formula, structure_digest
 
 FORMAT = "atomscatter-features-1"
 MAX_CHUNK_ROWS = 256
@@ -407,15 +407,10 @@ def _metadata(structures: Sequence[LabelledStructure], digests: Digests) -> Iter
     yield np.array([np.nan if s.energy is None else s.energy for s in structures], dtype=np.float64)
     yield np.array([len(s.atoms) for s in structures], dtype=np.int64)
     yield np.array([s.path_id for s in structures], dtype=text)
-    yield np.array([composition(s) for s in structures], dtype=text)
+    yield np.array([reduced_formula(s.atoms) for s in structures], dtype=text)
     yield np.array([s.source for s in structures], dtype=text)
     yield np.array([s.index for s in structures], dtype=np.int64)
     yield digests
-
-
-def composition(structure: LabelledStructure) -> str:
-    """Reduced formula in Hill order, as ``Li15Si4``."""
-    return str(structure.atoms.symbols.formula.reduce()[0].format("hill"))
 
 
 def _digests(structures: Sequence[LabelledStructure]) -> Digests:

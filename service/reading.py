@@ -1,6 +1,7 @@
 """Structures from files: every one is either good, or bad with file, index and reason."""
 
 import contextlib
+import functools
 import io
 import math
 import shutil
@@ -15,6 +16,8 @@ from typing import IO, Any
 import numpy as np
 import structlog
 from ase import Atoms
+from ase.data import chemical_symbols
+from ase.formula import Formula
 from ase.io import iread
 from ase.io.extxyz import read_xyz
 from ase.io.formats import (
@@ -370,7 +373,7 @@ def _without_conflicts(good: list[LabelledStructure], bad: list[BadStructure]) -
     first: dict[str, tuple[str, LabelledStructure]] = {}
     kept = []
     for structure in good:
-        composition = structure.atoms.symbols.formula.reduce()[0].format("hill")
+        composition = reduced_formula(structure.atoms)
         there, origin = first.setdefault(structure.path_id, (composition, structure))
         if there == composition:
             kept.append(structure)
@@ -397,6 +400,18 @@ def _without_repeats(good: list[LabelledStructure], bad: list[BadStructure]) -> 
             reason += f", with another energy ({structure.energy} eV here, {origin.energy} eV there)"
         bad.append(BadStructure(structure.source, structure.index, reason))
     return kept
+
+
+def reduced_formula(atoms: Atoms) -> str:
+    """Reduced formula in Hill order, as ``Li15Si4``."""
+    numbers, counts = np.unique(atoms.numbers, return_counts=True)
+    return _reduced_formula(tuple(numbers.tolist()), tuple(counts.tolist()))
+
+
+@functools.lru_cache(maxsize=4096)  # thousands of structures share a composition, and ASE takes its time
+def _reduced_formula(numbers: tuple[int, ...], counts: tuple[int, ...]) -> str:
+    formula = Formula.from_dict({chemical_symbols[z]: n for z, n in zip(numbers, counts, strict=True)})
+    return str(formula.reduce()[0].format("hill"))
 
 
 def structure_digest(atoms: Atoms) -> bytes:
