@@ -10,7 +10,8 @@ how far it lies from the energy on the fine grid. The wavelets are those of the 
 and --scales. Features of scales that are too large for a cell (2^j beta times its lowest frequency is 3 or
 more: only the tail of the filter is left, and the cutoff may make them zero) are counted and left out.
 
-FILE.json: {"name": {"cutoff": 5.0, "first": [2.0, ...], "second": [1.0, ...]}, ...}
+FILE.json: {"name": {"cutoff": 5.0, "first": [2.0, ...], "second": [1.0, ...], "growth": 1.3}, ...}; settings
+that a name leaves out are those of the package.
 """
 
 import argparse
@@ -26,18 +27,21 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 
-FINE = Grid(cutoff=7.0, first=(3.0, 3.0, 4.0, 6.0), second=(2.5, 3.0, 4.0, 6.0))
+FINE = Grid(cutoff=7.0, first=(4.0, 3.0, 2.5), second=(3.0, 2.5, 2.0), growth=1.4)
 GRIDS = {
     "package default": Grid(),
-    "bands only": Grid(first=(1.0,), second=(1.0,)),
-    "cutoff 4.0": Grid(cutoff=4.0),
+    "bands only": Grid(first=(1.0,), second=(1.0,), growth=1.0),
+    "cutoff 4": Grid(cutoff=4.0),
     "cutoff 4.5": Grid(cutoff=4.5),
-    "first 1, second as default": Grid(first=(1.0, 1.0, 1.2, 2.0)),
-    "first 1.5, second as default": Grid(first=(1.5, 1.5, 2.0, 3.0)),
-    "first as default, second 1": Grid(second=(1.0, 1.0, 1.0, 1.0)),
-    "first as default, second 1, 1, 1.5, 2": Grid(second=(1.0, 1.0, 1.5, 2.0)),
-    "first as default, second 1.5, 2, 3, 4": Grid(second=(1.5, 2.0, 3.0, 4.0)),
-    "twice the default": Grid(first=(4.0, 4.0, 4.8, 8.0), second=(2.0, 2.4, 4.0, 6.0)),
+    "growth 1": Grid(growth=1.0),
+    "growth 1.15": Grid(growth=1.15),
+    "growth 1.5": Grid(growth=1.5),
+    "first 1": Grid(first=(1.0,)),
+    "first 2, 1.5, 1.3": Grid(first=(2.0, 1.5, 1.3)),
+    "second 1": Grid(second=(1.0,)),
+    "second 1.4, 1.1, 1": Grid(second=(1.4, 1.1, 1.0)),
+    "second 2.4, 1.8, 1.4": Grid(second=(2.4, 1.8, 1.4)),
+    "first 4, 2.7, 2.2, second 2.4, 1.8, 1.4": Grid(first=(4.0, 2.7, 2.2), second=(2.4, 1.8, 1.4)),
 }
 WORKING_RANGE = 3.0
 STATISTICS = ("largest", "99 %", "median")
@@ -108,11 +112,12 @@ def energy_errors(model, scattering, structures, features, fine_features, transl
 
 
 def points(scattering, atoms):
+    """Points along the first axis, for each scale a list over l."""
     lengths = atoms.cell.lengths()
-    grid, beta, scales = scattering.grid, scattering.beta, range(scattering.scales)
+    grid, beta, numbers = scattering.grid, scattering.beta, range(scattering.n)
     return {
-        "first": [grid.first_points(lengths, beta, j)[0] for j in scales],
-        "second": [grid.second_points(lengths, beta, j)[0] for j in scales],
+        name: [[of(lengths, beta, j, angular)[0] for angular in numbers] for j in range(scattering.scales)]
+        for name, of in (("first", grid.first_points), ("second", grid.second_points))
     }
 
 
@@ -166,7 +171,8 @@ translated structure - energy as given| over {options.translations} random vecto
 {machine_line(about)}
 
 beta {base.beta:g} A, {base.scales} scales, n = {base.n}. Structures: {cells}. Exact values: grid
-`{FINE.to_dict()}`. Points: per axis for each scale in the first of the cells, first- and second-order fields.
+`{FINE.to_dict()}`.
+Points: along an axis of the first of the cells, for each scale those of l = 0, 1, 2.
 Seconds: median over the structures, one core. {energies}
 
 {excluded:.1%} of the features are left out of the relative errors: 2^j beta times the lowest frequency of the

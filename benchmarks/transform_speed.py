@@ -9,13 +9,14 @@ round after round, so that a busy machine slows all of them; the median and the 
 
 import argparse
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
 from dscribe.descriptors import SOAP
 
-from atomscatter.fft import Transform
+from atomscatter.fft import TransformCache
 from atomscatter.labels import second_scales
 from atomscatter.scattering import Scattering
 from tests.reference.slow_scattering import slow_features
@@ -34,20 +35,20 @@ def ffts_alone(**settings):
     """Only the Fourier transforms of one structure: the same shapes, batches and number, nothing else."""
     scattering = Scattering(**settings)
     grid, beta, lengths = scattering.grid, scattering.beta, STRUCTURE.cell.lengths()
-    scales, n_channels = range(scattering.scales), len(scattering.channels)
-    first = [Transform(grid.first_points(lengths, beta, j), max(5, n_channels)) for j in scales]
-    second = [Transform(grid.second_points(lengths, beta, j), 5) for j in scales]
+    numbers = list(product(range(scattering.scales), range(scattering.n)))
+    first = {jl: grid.first_points(lengths, beta, *jl) for jl in numbers}
+    second = {jl: grid.second_points(lengths, beta, *jl) for jl in numbers}
+    n_channels = len(scattering.channels)
+    transforms = TransformCache(batch=max(2 * scattering.n - 1, n_channels))
 
     def run():
-        for j1 in scales:
-            for l1 in range(scattering.n):
-                for _ in scattering.species:
-                    first[j1].inverse(2 * l1 + 1)
-                first[j1].forward(n_channels)
-                for j2 in second_scales(j1, scattering.scales):
-                    for _ in range(n_channels):
-                        for l2 in range(scattering.n):
-                            second[j2].inverse(2 * l2 + 1)
+        for j1, l1 in numbers:
+            for _ in scattering.species:
+                transforms[first[j1, l1]].inverse(2 * l1 + 1)
+            transforms[first[j1, l1]].forward(n_channels)
+            for j2, l2 in product(second_scales(j1, scattering.scales), range(scattering.n)):
+                for _ in range(n_channels):
+                    transforms[second[j2, l2]].inverse(2 * l2 + 1)
 
     return run
 
