@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import structlog
@@ -47,6 +47,7 @@ class LabelledStructure:
     index: int  # of the structure in its file, from 0
     path_id: str  # relaxation path that it belongs to
     energy: float | None  # eV, total, of the cell
+    copy_of: int | None = None  # row of the original, for a translated copy (service.copies)
 
 
 @dataclass
@@ -428,20 +429,3 @@ def structure_digest(atoms: Atoms) -> bytes:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
-
-
-def describe(bad: Sequence[BadStructure], *, at_most: int = 20) -> str:
-    """One line for each bad structure, the first ``at_most`` of them."""
-    lines = [str(b) for b in bad[:at_most]]
-    if len(bad) > at_most:
-        lines.append(f"... and {len(bad) - at_most} more")
-    return "\n".join(lines)
-
-
-def path_summary(structures: Sequence[LabelledStructure]) -> dict[str, Any]:
-    """Numbers of structures, paths and sources, for logs."""
-    return {
-        "structures": len(structures),
-        "paths": len({s.path_id for s in structures}),
-        "sources": len({s.source for s in structures}),
-    }

@@ -1,6 +1,7 @@
 """The connection to Ray: a local one that lives as long as the command, or a running cluster."""
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -13,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil  # type: ignore[import-untyped]
 import structlog
@@ -33,8 +34,10 @@ _LOCAL_ENVIRONMENT = ONE_THREAD | {
     "RAY_DEDUP_LOGS": "0",
 }
 _OBJECT_STORE_BYTES = 512 * 2**20
-# A Unix socket's path has at most 107 bytes and Ray adds about 65 to its directory.
-_LONGEST_DIRECTORY = 36
+# A Unix socket's path has at most 107 bytes, and Ray adds up to 64 to its directory.
+_LONGEST_DIRECTORY = 42
+_PREFIX = "atomscatter-ray-"
+_LOCK = "in-use.lock"
 
 
 def available_cores() -> int:
@@ -81,7 +84,7 @@ def connect(
 def _local_ray(workers: int, object_store_bytes: int) -> Iterator[int]:
     import ray
 
-    directory = _short_directory()
+    directory, lock = _own_directory()
     try:
         # The daemons and workers inherit the environment of the moment when they are started.
         with _environment(_LOCAL_ENVIRONMENT | {"RAY_AUTH_TOKEN": _token()}), _sigterm_handler_kept():
@@ -102,6 +105,7 @@ def _local_ray(workers: int, object_store_bytes: int) -> Iterator[int]:
     finally:
         ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
+        lock.close()
 
 
 @contextlib.contextmanager
@@ -192,12 +196,28 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _short_directory() -> Path:
-    """A fresh directory of our own: /tmp/ray may belong to somebody else, and TMPDIR may be too long."""
-    parent = tempfile.gettempdir()
-    if len(parent) + len("/ray-xxxxxxxx") > _LONGEST_DIRECTORY:
-        parent = "/tmp"
-    return Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+def _own_directory() -> tuple[Path, IO[str]]:
+    """A fresh directory for Ray's sockets and logs, and the locked file that shows it to be in use.
+
+    Not Ray's /tmp/ray, which may belong to somebody else; and not in a TMPDIR of too long a name.
+    """
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent / _PREFIX)) + 8 > _LONGEST_DIRECTORY:
+        parent = Path("/tmp")
+    _remove_abandoned(parent)
+    draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
+    lock = (draft / _LOCK).open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    directory = draft.with_name(draft.name[1:])  # visible to others only now that it is locked
+    return draft.rename(directory), lock
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes could not."""
+    for file in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), file.open("r+") as lock:  # in use, or another user's
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _cluster_cpus() -> int:

@@ -11,7 +11,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from service.reading import BadStructure, describe, read_structures, structure_digest
+from service.reading import read_structures, structure_digest
 
 
 def frame(seed=0, energy=-1.5, n=1, **info):
@@ -34,7 +34,7 @@ def lines_of(path):
 
 
 def only(bad):
-    assert len(bad) == 1, describe(bad)
+    assert len(bad) == 1, [str(b) for b in bad]
     return bad[0]
 
 
@@ -413,14 +413,6 @@ def test_pickles_are_not_loaded(tmp_path, monkeypatch):
     _, bad = read_structures([Path("y.traj")])
     assert only(bad).reason
     assert not Path("exploded").exists()
-
-
-def test_descriptions_are_short(tmp_path):
-    bad = [BadStructure("a.xyz", i, "has no atoms") for i in range(30)]
-    text = describe(bad, at_most=3)
-    assert text.splitlines() == [f"a.xyz, structure {i}: has no atoms" for i in range(3)] + [
-        "... and 27 more"
-    ]
 
 
 def test_atoms_of_all_frames_are_independent(tmp_path):

@@ -41,6 +41,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+@pytest.fixture
+def short_directory():
+    """A directory for temporary files, with a path that is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
 def run_python(code, **environment):
     """A process of its own, for what concerns the terminal or the whole process."""
     return subprocess.run(
@@ -63,14 +70,14 @@ def test_fewer_than_one_worker_is_refused(workers):
         pass
 
 
-def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler():
+def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler(short_directory, monkeypatch):
     import ray
 
     def handler(signum, frame):
         raise AssertionError
 
     before = signal.signal(signal.SIGTERM, handler)
-    temporary = set(Path(tempfile.gettempdir()).glob("ray-*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(short_directory))
     try:
         with connect(workers=1) as n_workers:
             assert n_workers == 1
@@ -82,7 +89,7 @@ def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler():
             assert ray.is_initialized()
         assert not ray.is_initialized()
         assert signal.getsignal(signal.SIGTERM) is handler
-        assert set(Path(tempfile.gettempdir()).glob("ray-*")) <= temporary
+        assert list(short_directory.iterdir()) == []
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -120,7 +127,7 @@ def test_the_environment_is_no_obstacle(tmp_path):
     assert done.stdout == "1\n", done.stderr
 
 
-def test_no_worker_outlives_a_killed_driver():
+def test_nothing_outlives_a_killed_driver_for_long(short_directory):
     code = """
 import os, signal, psutil
 from workers.cluster import connect
@@ -128,7 +135,7 @@ with connect(workers=1):
     print(*[p.pid for p in psutil.Process().children(recursive=True)], flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = run_python(code)
+    done = run_python(code, TMPDIR=str(short_directory))
     assert done.returncode == -signal.SIGKILL
     children = [int(pid) for pid in done.stdout.split()]
     assert children
@@ -139,6 +146,11 @@ with connect(workers=1):
     ]
     _, survivors = psutil.wait_procs(computing, timeout=30)
     assert survivors == []
+    assert len(list(short_directory.glob("atomscatter-ray-*"))) == 1
+    # The next one tidies up.
+    code = "from workers.cluster import connect\nwith connect(workers=1) as n: print(n)"
+    assert run_python(code, TMPDIR=str(short_directory)).stdout == "1\n"
+    assert list(short_directory.glob("atomscatter-ray-*")) == []
 
 
 def name_of(process):
