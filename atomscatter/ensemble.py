@@ -224,8 +224,8 @@ class Ensemble:
         ensemble = _assemble(cls, arrays, card, folder)
         if ensemble.model_id != card["model_id"]:
             raise ModelError(
-                f"{folder / WEIGHTS_FILE} does not belong to {folder / CARD_FILE}: the contents have the model "
-                f"id {ensemble.model_id}, the card says {card['model_id']}; one of the two was changed"
+                f"{folder / WEIGHTS_FILE} does not belong to {folder / CARD_FILE}: the contents have the "
+                f"model id {ensemble.model_id}, the card says {card['model_id']}; one of the two was changed"
             )
         return ensemble
 

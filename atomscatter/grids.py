@@ -43,7 +43,7 @@ class Grid:
     """
 
     cutoff: float = 5.0
-    first: tuple[float, ...] = (1.75, 1.75, 1.4)
+    first: tuple[float, ...] = (1.65, 1.65, 1.25)
     second: tuple[float, ...] = (1.6, 1.0, 1.0)
     growth: float = 1.3
     max_points: int = 320**3

@@ -154,9 +154,7 @@ def channel_modulus(
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def apply_filters(
-    spectrum: Complex, map0: Int, map1: Int, filters: Float, odd: bool, scale: float, out: Complex
-) -> None:
+def apply_filters(spectrum: Complex, map0: Int, map1: Int, filters: Float, odd: bool, out: Complex) -> None:
     """Multiply a spectrum with several filters and place the products on another grid.
 
     Args:
@@ -164,11 +162,10 @@ def apply_filters(
         filters: (count, b0, b1, b2), the box runs over -h..h, -h..h, 0..h.
         odd: l is odd: multiply by i, so that the field is real. (The phase (-i)^l of the wavelet changes no
             modulus; what is left of it is this factor.)
-        scale: factor for all.
         out: (count, n0, n1, n2//2+1), overwritten; frequencies beyond the box are zero.
     """
     half0, half1, width = filters.shape[1] // 2, filters.shape[2] // 2, filters.shape[3]
-    factor = 1j * scale if odd else scale + 0j
+    factor = 1j if odd else 1.0 + 0j
     n0, n1 = out.shape[1], out.shape[2]
     for c in range(filters.shape[0]):
         for o0 in range(n0):

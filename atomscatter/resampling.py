@@ -62,8 +62,8 @@ def bootstrap_weights(train_paths: IntArray, n_paths: int, rng: np.random.Genera
     """
     if len(train_paths) < 2:
         raise FitError(
-            f"a bootstrap of {len(train_paths)} relaxation path(s) leaves no out-of-bag path to choose the number "
-            "of features with; at least 2 training paths are needed"
+            f"a bootstrap of {len(train_paths)} relaxation path(s) leaves no out-of-bag path to choose the "
+            "number of features with; at least 2 training paths are needed"
         )
     while True:
         draws = np.bincount(rng.choice(train_paths, size=len(train_paths)), minlength=n_paths)

@@ -73,6 +73,7 @@ class Scattering:
         self._powers = np.array(self.powers)
         self._paper = self.powers == PAPER_POWERS
         self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)))
+        self._work = np.empty(0)
         self._cell_key = b""
         self._filters: list[Float] = []
 
@@ -179,9 +180,9 @@ class Scattering:
         map1 = np.arange(bank.shape[2]) + offset1
         transform = self._transforms[shape]
         points = math.prod(shape)
-        fields = np.empty((len(self.species), len(bank), points))
+        fields = self._work_array((len(self.species), len(bank), points))
         for s in range(len(self.species)):
-            apply_filters(density[s], map0, map1, bank, l1 % 2 == 1, 1.0, transform.spectrum)
+            apply_filters(density[s], map0, map1, bank, l1 % 2 == 1, transform.spectrum)
             fields[s] = transform.inverse(len(bank)).reshape(len(bank), points)
         scale = volume_per_atom / points
         moduli = transform.fields[: len(self.channels)].reshape(-1, points)
@@ -205,10 +206,17 @@ class Scattering:
             points = math.prod(target)
             scale = volume_per_atom / points
             for c, spectrum in enumerate(moduli):
-                apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, 1.0, transform.spectrum)
+                apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, transform.spectrum)
                 fields = transform.inverse(len(part)).reshape(len(part), points)
                 features[c, l2] = power_sums(fields, self._powers, self._paper, scale)
         return features
+
+    def _work_array(self, shape: tuple[int, ...]) -> Float:
+        """An array for passing use, always from the same memory: fresh pages cost more than the sums."""
+        size = math.prod(shape)
+        if self._work.size < size:
+            self._work = np.empty(size)
+        return self._work[:size].reshape(shape)
 
     def _prepare_filters(self, cell: Float, lengths: Float) -> None:
         """Filters of all scales for a cell; kept, because the structures of a path share their cell."""

@@ -410,6 +410,7 @@ def fit_model(
     n_draw: int,
     rng: np.random.Generator,
     gram: FloatArray | None = None,
+    structures: NDArray[np.bool_] | None = None,
 ) -> SparseModel:
     """Fit one sparse model and choose its size on the out-of-bag structures (equations (3) and (4) of the
     paper).
@@ -422,6 +423,8 @@ def fit_model(
     max_features : largest number of features M_max.
     n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
+    structures : which rows are structures, shape (n_structures,); other rows are conditions on the weights
+        and do not count in the mean of the training error. Default: all.
 
     Raises FitError when there is no training or no out-of-bag structure, or an out-of-bag structure has a
     weight.
@@ -459,7 +462,9 @@ def fit_model(
     return SparseModel(
         columns=path.order[:size],
         weights=weights,
-        train_rmse=np.sqrt(path.residual / row_weights.sum()),
+        train_rmse=np.sqrt(
+            path.residual / (row_weights if structures is None else row_weights[structures]).sum()
+        ),
         oob_rmse=np.sqrt(oob_mse),
         used_qr=used_qr,
         path=path,

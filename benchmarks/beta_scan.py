@@ -19,9 +19,9 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import ase.io
+import ase
 import numpy as np
-from common import RESULTS, machine, machine_line, table, write_atomically, write_results
+from common import RESULTS, machine, machine_line, read_frames, table, write_atomically, write_results
 
 from atomscatter.errors import DataError
 from atomscatter.grids import Grid
@@ -54,15 +54,15 @@ def grouped(structures, key):
 
 def read_sets(options):
     """Chosen structures of every set in a fixed order: list of (set name, Atoms with energy)."""
-    chosen = [("paths", a) for path in grouped(ase.io.read(options.paths, ":"), "path_id")
+    chosen = [("paths", a) for path in grouped(read_frames(options.paths), "path_id")
               for a in evenly(path, options.steps_per_path)]  # fmt: skip
     if options.diffusion:
-        chosen += [("diffusion", a) for a in ase.io.read(options.diffusion, ":")]
+        chosen += [("diffusion", a) for a in read_frames(options.diffusion)]
     if options.large:
-        for kind in grouped(ase.io.read(options.large, ":"), "kind"):
+        for kind in grouped(read_frames(options.large), "kind"):
             chosen += [("large", a) for a in evenly(kind, options.large_per_kind)]
     if options.bulk:
-        series = list(grouped(ase.io.read(options.bulk, ":"), "path_id"))
+        series = list(grouped(read_frames(options.bulk), "path_id"))
         chosen += [("bulk", a) for one in evenly(series, options.bulk_series) for a in one]
     return chosen
 

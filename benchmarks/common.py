@@ -1,6 +1,8 @@
 """What the benchmark scripts share: the repository on the path, machine description, tables, structures."""
 
+import io
 import json
+import lzma
 import os
 import platform
 import sys
@@ -69,6 +71,15 @@ def write_atomically(path, write):
     with temporary.open("wb") as file:
         write(file)
     temporary.replace(path)
+
+
+def read_frames(path):
+    """All structures of an extended XYZ file, also compressed with xz, which ASE's seeking makes slow."""
+    from ase.io.extxyz import read_xyz
+
+    opener = lzma.open if Path(path).suffix == ".xz" else open
+    with opener(path, "rt") as file:
+        return list(read_xyz(io.StringIO(file.read()), slice(None)))
 
 
 def amorphous_li_si(n_atoms=64, length=11.0, seed=0):

@@ -19,9 +19,8 @@ import json
 import time
 from pathlib import Path
 
-import ase.io
 import numpy as np
-from common import RESULTS, machine, machine_line, table, write_results
+from common import RESULTS, machine, machine_line, read_frames, table, write_results
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
@@ -53,7 +52,7 @@ def scattering_like(scattering, grid):
 
 def chosen(files, count):
     """``count`` structures, evenly spaced over all files."""
-    everything = [atoms for file in files for atoms in ase.io.read(file, ":")]
+    everything = [atoms for file in files for atoms in read_frames(file)]
     return [everything[i] for i in np.unique(np.linspace(0, len(everything) - 1, count).round().astype(int))]
 
 

@@ -17,27 +17,20 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import read_xyz, write_xyz
+from ase.io.extxyz import write_xyz
+from common import read_frames
 
-# Which of the 20 evenly spaced steps of a path to keep. Energies fall fast in the beginning (median above
-# the last step: 226 meV/atom at step 0, 69 at 2), and the extrapolation sets derive from the end.
-PATH_STEPS = (0, 2, 19)
+# Which of the 20 evenly spaced steps to keep; the paths take turns. Energies fall fast in the beginning
+# (median above the last step: 226 meV/atom at step 0, 69 at 2), and the other sets derive from the end.
+PATH_STEPS = ((0, 19), (2, 19))
 # How many of each kind of large structure to keep, spread evenly over the concentrations.
-LARGE = {"scratch": 37, "2x1x1": 37, "2x2x2": 10}
-STRAINS = (-0.09, -0.0675, -0.045, -0.0225, 0.0, 0.0225, 0.045, 0.0675, 0.09)
+LARGE = {"scratch": 19, "2x1x1": 19, "2x2x2": 5}
+STRAINS = (-0.09, -0.045, -0.0225, 0.0, 0.0225, 0.045, 0.09)  # a modulus is fitted to the inner five
 DECIMALS = 6  # of positions, Angstrom
 OUTPUT = Path(__file__).parents[1] / "service" / "data"
 
 
-def read(path: Path) -> list[Atoms]:
-    opener = lzma.open if path.suffix == ".xz" else open
-    with opener(
-        path, "rt"
-    ) as file:  # as a whole: the parser seeks backwards, which xz pays for by starting anew
-        return list(read_xyz(io.StringIO(file.read()), slice(None)))
-
-
-def spread(frames: Sequence[Atoms], count: int) -> list[Atoms]:
+def spread_frames(frames: Sequence[Atoms], count: int) -> list[Atoms]:
     """``count`` frames evenly spread over the concentrations, alpha."""
     ordered = sorted(frames, key=lambda a: float(a.info["alpha"]))
     picks = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
@@ -48,16 +41,15 @@ def relaxation_paths(frames: Iterable[Atoms]) -> list[Atoms]:
     paths: dict[int, list[Atoms]] = {}
     for atoms in frames:
         paths.setdefault(int(atoms.info["path_id"]), []).append(atoms)
-    return [
-        sorted(p, key=lambda a: int(a.info["step"]))[i] for _, p in sorted(paths.items()) for i in PATH_STEPS
-    ]
+    ordered = [sorted(path, key=lambda a: int(a.info["step"])) for _, path in sorted(paths.items())]
+    return [path[i] for n, path in enumerate(ordered) for i in PATH_STEPS[n % len(PATH_STEPS)]]
 
 
 def large(frames: Sequence[Atoms]) -> list[Atoms]:
     return [
         a
         for kind, count in LARGE.items()
-        for a in spread([f for f in frames if f.info["kind"] == kind], count)
+        for a in spread_frames([f for f in frames if f.info["kind"] == kind], count)
     ]
 
 
@@ -90,10 +82,10 @@ def main() -> None:
     source = Path(sys.argv[1])
     output = Path(sys.argv[2]) if len(sys.argv) > 2 else OUTPUT
     output.mkdir(parents=True, exist_ok=True)
-    write(output / "paths.extxyz.xz", relaxation_paths(read(source / "alisi-sample.extxyz.xz")))
-    write(output / "diffusion.extxyz.xz", read(source / "diffusion.extxyz"))
-    write(output / "large.extxyz.xz", large(read(source / "large.extxyz.xz")))
-    write(output / "bulk.extxyz.xz", strained(read(source / "bulk.extxyz.xz")))
+    write(output / "paths.extxyz.xz", relaxation_paths(read_frames(source / "alisi-sample.extxyz.xz")))
+    write(output / "diffusion.extxyz.xz", read_frames(source / "diffusion.extxyz"))
+    write(output / "large.extxyz.xz", large(read_frames(source / "large.extxyz.xz")))
+    write(output / "bulk.extxyz.xz", strained(read_frames(source / "bulk.extxyz.xz")))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ def featurize(
         bool,
         typer.Option("--without-energies", help="Accept structures without energies. Default: refused."),
     ] = False,
+    copies: Annotated[
+        float,
+        typer.Option(
+            help="Randomly translated copies per structure (0 to 1): from them, training learns which "
+            "features the grids disturb."
+        ),
+    ] = 0.25,
     vacuum: options.Vacuum = None,
     skip_bad: options.SkipBad = False,
     workers: options.Workers = None,
@@ -43,6 +50,7 @@ def featurize(
 
     Repeated with the same data, only what is missing is computed.
     """
+    from service.copies import with_translated_copies
     from service.logs import configure_logging
     from service.progress import progress
     from service.settings import Settings
@@ -53,9 +61,10 @@ def featurize(
     structures = read_inputs(data, reading, need_energy=not without_energies, unique=True)
     scattering = scattering_for(structures, config)
     settings = Settings()
-    with progress("Features", len(structures)) as advance:
+    rows = with_translated_copies(structures, copies)
+    with progress("Features", len(rows)) as advance:
         run(
-            structures,
+            rows,
             scattering,
             store,
             workers=workers or settings.workers,
@@ -63,4 +72,5 @@ def featurize(
             on_progress=advance,
         )
     if not quiet:
-        typer.echo(f"{len(structures)} structures x {scattering.n_features} features in {store}")
+        extra = f" and {len(rows) - len(structures)} translated copies" if len(rows) > len(structures) else ""
+        typer.echo(f"{len(structures)} structures{extra} x {scattering.n_features} features in {store}")

@@ -47,6 +47,14 @@ def train(
             "full: all candidates, nested 4-fold cross-validation (appendix C of the paper)."
         ),
     ] = Selection.BAGGED,
+    invariance: Annotated[
+        float,
+        typer.Option(
+            help="Weight of translation invariance in the fit, learned from the store's translated copies; "
+            "0: the paper's fit.",
+            min=0,
+        ),
+    ] = 30.0,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,
@@ -66,7 +74,7 @@ def train(
 
     configure_logging(options.verbosity(quiet, verbose))
     energies = options.parse_references(references)
-    fit = FitSettings(folds, bootstraps, max_features, seed, orders.value, selection.value)
+    fit = FitSettings(folds, bootstraps, max_features, seed, orders.value, selection.value, invariance)
     data = training_data([FeatureStore.open(path) for path in store])
     settings = Settings()
     with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:

@@ -8,7 +8,8 @@ A directory that is a Zarr (version 3) group::
     n_atoms/         int64 (n,)
     path_ids/ compositions/ sources/      strings (n,)
     indices/         int64 (n,), place of the structure in its source
-    digests/         uint8 (n, 32), SHA-256 of structure, energy and path id
+    originals/       int64 (n,), row of which a row is a translated copy, -1 for structures themselves
+    digests/         uint8 (n, 32), SHA-256 of structure, energy, path id and original
     ledger.sqlite    completed units and the hashes of all files (see service.ledger)
     writer.lock      held by the one process that hands out work
 
@@ -47,7 +48,7 @@ MAX_CHUNK_ROWS = 256
 _WANTED_CHUNKS = 64
 _LEDGER = "ledger.sqlite"
 _LOCK = "writer.lock"
-_METADATA = ("energies", "n_atoms", "path_ids", "compositions", "sources", "indices", "digests")
+_METADATA = ("energies", "n_atoms", "path_ids", "compositions", "sources", "indices", "originals", "digests")
 
 Digests = NDArray[np.uint8]
 
@@ -71,6 +72,7 @@ class FeatureStore:
         features: Zarr array, float64, shape (n, n_features); slices are read from disk when asked for.
         energies: float64 (n,), eV, total energy of the cell; NaN where unknown.
         n_atoms, indices: int64 (n,); number of atoms, and place in the source.
+        originals: int64 (n,); row of which a row is a translated copy, -1 for the structures themselves.
         path_ids, compositions, sources: lists of n strings.
     """
 
@@ -197,6 +199,11 @@ class FeatureStore:
     def indices(self) -> NDArray[np.int64]:
         """Place of each structure in its file, int64 (n,)."""
         return np.asarray(_array(self._group, "indices")[:], dtype=np.int64)
+
+    @cached_property
+    def originals(self) -> NDArray[np.int64]:
+        """Row of which each row is a translated copy, -1 for the structures themselves, int64 (n,)."""
+        return np.asarray(_array(self._group, "originals")[:], dtype=np.int64)
 
     @cached_property
     def digests(self) -> Digests:
@@ -410,6 +417,7 @@ def _metadata(structures: Sequence[LabelledStructure], digests: Digests) -> Iter
     yield np.array([reduced_formula(s.atoms) for s in structures], dtype=text)
     yield np.array([s.source for s in structures], dtype=text)
     yield np.array([s.index for s in structures], dtype=np.int64)
+    yield np.array([-1 if s.copy_of is None else s.copy_of for s in structures], dtype=np.int64)
     yield digests
 
 
@@ -419,7 +427,9 @@ def _digests(structures: Sequence[LabelledStructure]) -> Digests:
 
 def _digest(structure: LabelledStructure) -> bytes:
     energy = np.float64(np.nan if structure.energy is None else structure.energy)
-    return sha256(structure_digest(structure.atoms) + energy.tobytes() + structure.path_id.encode()).digest()
+    original = b"" if structure.copy_of is None else f"copy of {structure.copy_of}".encode()
+    parts = structure_digest(structure.atoms), energy.tobytes(), structure.path_id.encode(), original
+    return sha256(b"".join(parts)).digest()
 
 
 def _hash_of(digests: Digests) -> str:

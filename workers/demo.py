@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.scattering import Scattering
+from service.copies import with_translated_copies
 from service.demo_data import REFERENCE_ENERGIES, load_sample, thinned
 from service.demo_report import DemoResult, write_results, write_timings
 from service.evaluation import evaluate, evaluate_held_out
@@ -37,6 +39,8 @@ class DemoSettings:
     fit: FitSettings = field(default_factory=FitSettings)
     n_alphas: int | None = None
     """Number of concentrations; None: all 37."""
+    transform: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Scattering that differ from its defaults."""
 
 
 def run_demo(directory: Path, settings: DemoSettings, *, workers: int | None = None) -> DemoResult:
@@ -54,19 +58,21 @@ def run_demo(directory: Path, settings: DemoSettings, *, workers: int | None = N
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
         sample = {kind: _load(kind, settings) for kind in ("paths", *EXTRAPOLATION)}
+    scattering = Scattering(**settings.transform)
     others = [structure for kind in EXTRAPOLATION for structure in sample[kind]]
     with connect(None, workers) as n_workers:
         with _timed(seconds, "features of the paths"):
-            store = _featurize("paths", sample["paths"], directory / "features" / "paths", n_workers)
+            with_copies = with_translated_copies(sample["paths"])
+            store = _featurize("paths", with_copies, scattering, directory / "features" / "paths", n_workers)
         with _timed(seconds, "features of the other sets"):
             other_store = _featurize(
-                "other sets", others, directory / "features" / "extrapolation", n_workers
+                "other sets", others, scattering, directory / "features" / "extrapolation", n_workers
             )
         with _timed(seconds, "training"):
             ensemble, training = _train(store, settings.fit, n_workers)
     with _timed(seconds, "evaluation and files"):
         save_model(ensemble, training, directory / "model")
-        features = np.asarray(store.features[:])
+        features = np.asarray(store.features[: len(sample["paths"])])
         held_out = evaluate_held_out(ensemble, sample["paths"], features, training.fold_of_structure)
         evaluated = {"paths": held_out}
         features, start = np.asarray(other_store.features[:]), 0
@@ -84,9 +90,11 @@ def _load(kind: str, settings: DemoSettings) -> list[LabelledStructure]:
     return structures if settings.n_alphas is None else thinned(structures, settings.n_alphas)
 
 
-def _featurize(what: str, structures: Sequence[LabelledStructure], path: Path, workers: int) -> FeatureStore:
+def _featurize(
+    what: str, structures: Sequence[LabelledStructure], scattering: Scattering, path: Path, workers: int
+) -> FeatureStore:
     with progress(f"Features, {what}", len(structures)) as advance:
-        return featurize(structures, Scattering(), path, workers=workers, on_progress=advance)
+        return featurize(structures, scattering, path, workers=workers, on_progress=advance)
 
 
 def _train(store: FeatureStore, fit: FitSettings, workers: int) -> tuple[Ensemble, TrainingReport]:

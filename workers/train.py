@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,10 @@ class Store(Protocol):
         """Reduced formula of each structure."""
 
     @property
+    def originals(self) -> Any:
+        """Row of which each row is a translated copy, -1 for the structures themselves, shape (n,)."""
+
+    @property
     def scattering_config(self) -> dict[str, Any]:
         """Configuration of the transform."""
 
@@ -99,6 +104,11 @@ class TrainingData:
     """Scattering order of each feature, shape (n_features,)."""
     scattering_config: dict[str, Any]
     data_hash: str
+    differences: FloatArray | None = None
+    """Features of translated copies minus those of their originals, shape (n_copies, n_features); None: no
+    copies. An exact transform would give zeros."""
+    difference_paths: tuple[str, ...] = ()
+    """Relaxation path of each difference."""
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -143,11 +153,17 @@ class FitSettings:
     selection: Selection = "bagged"
     """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step. ``full``: appendix C of the
     paper, nested 4-fold cross-validation, all columns at each step."""
+    invariance: float = 30.0
+    """Weight of invariance: features of randomly translated copies differ from their originals by the error
+    of the grids, and each difference d enters the training set as a condition (invariance * d) . w = 0. So
+    the fit prefers combinations of features that the grids do not disturb. 0: the paper's fit."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not (math.isfinite(self.invariance) and self.invariance >= 0):
+            raise ConfigError(f"invariance must be a number >= 0, got {self.invariance}")
         if self.orders not in ("0-2", "0-1"):
             raise ConfigError(f"orders must be 0-2 or 0-1, got {self.orders!r}")
         if self.selection not in ("bagged", "full"):
@@ -220,7 +236,7 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class _Problem:
-    """The training data as the actors need it: rows sorted by path, without the features."""
+    """The training data as the actors need it, without the features: n rows sorted by path."""
 
     y: FloatArray  # (n,), eV/atom
     path_offsets: IntArray  # (n_paths + 1,)
@@ -228,6 +244,7 @@ class _Problem:
     settings: FitSettings
     sizes: IntArray  # (n_sizes,)
     by_gram: bool  # whether features are chosen from Gram matrices
+    is_structure: NDArray[np.bool_]  # (n,); the other rows are conditions of invariance
 
     @property
     def path_of_row(self) -> IntArray:
@@ -264,7 +281,7 @@ class _FitWorker:
         rngs = [model_rng(problem.settings.seed, fold, i) for i in range(first, stop)]
         path_weights = self._path_weights(fold, first, stop, rngs)
         path_of_row = problem.path_of_row
-        test = np.flatnonzero(problem.path_fold[path_of_row] == fold)
+        test = np.flatnonzero((problem.path_fold[path_of_row] == fold) & problem.is_structure)
         began = time.process_time()
         grams = None
         if problem.by_gram:
@@ -278,11 +295,12 @@ class _FitWorker:
                 X,
                 problem.y,
                 weights[path_of_row].astype(np.float64),
-                np.flatnonzero(out_of_bag[path_of_row]),
+                np.flatnonzero(out_of_bag[path_of_row] & problem.is_structure),
                 max_features=problem.settings.max_features,
                 n_draw=problem.settings.n_drawn(X.shape[1]),
                 rng=rng,
                 gram=None if grams is None else grams[i],
+                structures=problem.is_structure,
             )
             reached = problem.sizes[problem.sizes <= len(model.order)]
             curves = np.full((3, len(problem.sizes)), np.nan)
@@ -322,15 +340,33 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
                 f"feature store {i} was made with another scattering configuration than store 0"
             )
     hashes = [store.data_hash for store in found]
+    features = np.concatenate([np.asarray(s.features, dtype=np.float64) for s in found])
+    energies = np.concatenate([np.asarray(s.energies, float) / np.asarray(s.n_atoms) for s in found])
+    path_ids = [str(p) for s in found for p in s.path_ids]
+    compositions = [str(c) for s in found for c in s.compositions]
+    originals = _joined_originals(found)
+    kept, copies = np.flatnonzero(originals < 0), np.flatnonzero(originals >= 0)
     return TrainingData(
-        features=np.concatenate([np.asarray(s.features, dtype=np.float64) for s in found]),
-        energies=np.concatenate([np.asarray(s.energies, float) / np.asarray(s.n_atoms) for s in found]),
-        path_ids=tuple(str(p) for s in found for p in s.path_ids),
-        compositions=tuple(str(c) for s in found for c in s.compositions),
+        features=features[kept],
+        energies=energies[kept],
+        path_ids=tuple(path_ids[i] for i in kept),
+        compositions=tuple(compositions[i] for i in kept),
         feature_orders=np.array([label.order for label in Scattering.from_config(config).labels]),
         scattering_config=config,
         data_hash=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        differences=features[copies] - features[originals[copies]] if len(copies) else None,
+        difference_paths=tuple(path_ids[i] for i in copies),
     )
+
+
+def _joined_originals(stores: Sequence[Store]) -> IntArray:
+    """``originals`` of all stores, as rows of the stores one after the other."""
+    parts, start = [], 0
+    for store in stores:
+        part = np.asarray(store.originals)
+        parts.append(np.where(part < 0, -1, part + start))
+        start += len(part)
+    return np.concatenate(parts)
 
 
 def train(
@@ -344,12 +380,13 @@ def train(
     address: str | None = None,
     orders: Orders = "0-2",
     selection: Selection = "bagged",
+    invariance: float = FitSettings.invariance,
     references: Mapping[str, float] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Ensemble, TrainingReport]:
     """Train the averaged model on feature stores; see :class:`FitSettings` for the parameters and
     :func:`train_on`."""
-    settings = FitSettings(folds, bootstraps, max_features, seed, orders, selection)
+    settings = FitSettings(folds, bootstraps, max_features, seed, orders, selection, invariance)
     return train_on(
         training_data(stores),
         settings,
@@ -380,19 +417,22 @@ def train_on(
     Raises FitError for fewer relaxation paths than folds, WorkerError when workers die again and again.
     """
     began = time.perf_counter()
-    row_order, offsets, compositions = _sort_by_path(data)
+    differences = data.differences if settings.invariance > 0 else None
+    n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
+    row_order, offsets, compositions = _sort_by_path(data, n_conditions)
     path_fold = path_folds(compositions, settings.folds, settings.seed)
     if settings.folds == len(path_fold) == 2:
         raise FitError("2 relaxation paths in 2 folds leave 1 path to train on; at least 3 paths are needed")
     columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
-    X, scales = _design_matrix(data.features, row_order, columns)
+    X, scales = _design_matrix(data, settings.invariance, row_order, columns)
     problem = _Problem(
-        y=data.energies[row_order],
+        y=np.concatenate([data.energies, np.zeros(n_conditions)])[row_order],
         path_offsets=offsets,
         path_fold=path_fold,
         settings=settings,
         sizes=_curve_sizes(settings, X.shape[1]),
         by_gram=len(X) >= GRAM_FROM_ROWS,
+        is_structure=row_order < n_structures,
     )
     results = _fit_all(X, problem, workers, address, on_progress)
     with threadpool_limits(1):
@@ -403,22 +443,32 @@ def train_on(
     return ensemble, report
 
 
-def _sort_by_path(data: TrainingData) -> tuple[IntArray, IntArray, list[str]]:
-    """Row order that puts the structures of a path together, offsets of the paths, composition of each
-    path."""
-    names, first, path = np.unique(np.array(data.path_ids), return_index=True, return_inverse=True)
+def _sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
+    """Row order that puts the rows of a path together, offsets of the paths, composition of each path.
+
+    Rows are the structures and, after them, the first ``n_conditions`` differences.
+    """
+    path_ids = np.array(data.path_ids + data.difference_paths[:n_conditions])
+    names, first, path = np.unique(path_ids, return_index=True, return_inverse=True)
     row_order = np.argsort(path, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(path, minlength=len(names)))])
     return row_order, offsets, [data.compositions[i] for i in first]
 
 
-def _design_matrix(features: FloatArray, rows: IntArray, columns: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Scaled features and bias as last column, shape (n, n_columns + 1), and the scales, shape (n_columns +
-    1,)."""
+def _design_matrix(
+    data: TrainingData, invariance: float, rows: IntArray, columns: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Scaled features and bias as last column, shape (n, n_columns + 1), and the scales, shape
+    (n_columns + 1,). Rows from the number of structures on are conditions of invariance, with bias 0."""
+    n_structures = len(data.features)
     X = np.ones((len(rows), len(columns) + 1))
     # Row by row: no second copy of a matrix that may have gigabytes.
     for i, row in enumerate(rows):
-        X[i, :-1] = features[row, columns]
+        if row < n_structures or data.differences is None:
+            X[i, :-1] = data.features[row, columns]
+        else:
+            X[i, :-1] = invariance * data.differences[row - n_structures, columns]
+            X[i, -1] = 0.0
     scales = column_scales(X)
     X *= scales
     return X, scales
@@ -487,7 +537,7 @@ def _report(
     predicted = np.empty(len(X))
     errors = []
     for fold, models in enumerate(results):
-        test = fold_of_row == fold
+        test = (fold_of_row == fold) & problem.is_structure
         predicted[test] = X[test] @ _mean_weights(models, X.shape[1])
         n_paths = int(np.sum(problem.path_fold == fold))
         fold_rmse, fold_mae = rmse(predicted[test], problem.y[test]), mae(predicted[test], problem.y[test])
@@ -497,7 +547,7 @@ def _report(
     # A mean over a few models that went on longest would not be comparable with the sizes before.
     common = np.isfinite(curves[:, 0]).mean(axis=0) >= 0.5
     train_rmse, oob_rmse, test_rmse = np.nanmean(curves[:, :, common], axis=0)
-    back = np.argsort(row_order)
+    back = np.argsort(row_order)[: np.count_nonzero(problem.is_structure)]
     return TrainingReport(
         folds=tuple(errors),
         sizes=problem.sizes[common],
@@ -545,6 +595,7 @@ def _average(
             | {"columns": len(columns) + 1, "columns_drawn": settings.n_drawn(len(columns) + 1)},
             "n_structures": len(data.features),
             "n_paths": len(problem.path_fold),
+            "n_invariance_conditions": int(np.count_nonzero(~problem.is_structure)),
             "errors": report.summary(),
             "environment": _environment(),
         },

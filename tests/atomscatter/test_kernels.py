@@ -59,9 +59,9 @@ def test_filters_land_on_their_frequencies_and_nothing_else_is_left(odd):
     spectrum = rng.normal(size=(7, 5, 4)) + 1j * rng.normal(size=(7, 5, 4))
     out = np.full((2, grid[0], grid[1], grid[2] // 2 + 1), np.nan + 0j)
     map0, map1 = np.array([6, 0, 1, 2, 3]), np.array([4, 0, 1])
-    apply_filters(spectrum, map0, map1, filters, odd, 0.5, out)
+    apply_filters(spectrum, map0, map1, filters, odd, out)
     expected = np.zeros_like(out)
-    factor = 0.5j if odd else 0.5
+    factor = 1j if odd else 1.0
     for c in range(2):
         for i, h0 in enumerate(range(-2, 3)):
             for j, h1 in enumerate(range(-1, 2)):

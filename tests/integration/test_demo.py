@@ -14,7 +14,11 @@ from service.report import terminal
 from workers.demo import DemoSettings, run_demo
 from workers.train import FitSettings
 
-SETTINGS = DemoSettings(FitSettings(folds=2, bootstraps=3, max_features=25), n_alphas=2)
+SETTINGS = DemoSettings(
+    FitSettings(folds=2, bootstraps=3, max_features=25),
+    n_alphas=2,
+    transform={"beta": 1.0, "scales": 2, "n": 2},
+)
 
 
 @pytest.fixture(scope="module")

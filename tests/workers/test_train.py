@@ -154,8 +154,8 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
 
 def test_gram_and_rows_give_the_same_models(trained) -> None:
     data, ensemble, _ = trained
-    row_order, offsets, compositions = train_module._sort_by_path(data)
-    X, scales = train_module._design_matrix(data.features, row_order, np.arange(40))
+    row_order, offsets, compositions = train_module._sort_by_path(data, 0)
+    X, scales = train_module._design_matrix(data, 0.0, row_order, np.arange(40))
     problem = train_module._Problem(
         data.energies[row_order],
         offsets,
@@ -163,6 +163,7 @@ def test_gram_and_rows_give_the_same_models(trained) -> None:
         SETTINGS,
         np.array([1]),
         by_gram=True,
+        is_structure=np.ones(len(X), dtype=bool),
     )
     for i, result in enumerate(train_module._FitWorker(X, problem).fit(1, 0, 13)):
         weights = np.zeros(41)
@@ -251,6 +252,8 @@ def test_unusable_data(change, message) -> None:
         ({"seed": -1}, "seed"),
         ({"orders": "0-3"}, "orders"),
         ({"selection": "lasso"}, "selection"),
+        ({"invariance": -1.0}, "invariance"),
+        ({"invariance": np.nan}, "invariance"),
     ],
 )
 def test_unusable_settings(change, message) -> None:
@@ -274,6 +277,7 @@ def store():
         n_atoms=np.full(20, 8),
         path_ids=[str(i // 2) for i in range(20)],
         compositions=["Si"] * 20,
+        originals=np.full(20, -1),
         scattering_config=scattering.config,
         data_hash="d0",
     )
@@ -306,3 +310,74 @@ def test_several_stores(store) -> None:
         training_data([store, different])
     with pytest.raises(DataError, match="no feature store"):
         training_data([])
+
+
+def test_copies_become_differences_of_their_originals(store) -> None:
+    features = store.features.copy()
+    features[[3, 4]] = [features[0] * 1.01, features[7] * 0.98]  # copies of rows 0 and 7
+    originals = np.full(20, -1)
+    originals[[3, 4]] = [0, 7]
+    copied = SimpleNamespace(**(vars(store) | {"features": features, "originals": originals}))
+    data = training_data([store, copied])
+    assert len(data.features) == len(data.energies) == 38
+    np.testing.assert_allclose(data.differences, [0.01 * features[0], -0.02 * features[7]], rtol=1e-12)
+    assert data.difference_paths == ("1", "2")  # rows 3 and 4
+    assert training_data(store).differences is None
+
+
+def _disturbed(strength=0.3):
+    """Data whose features 0-9 are shaken by the grids; without the disturbance they would predict best."""
+    data = make_data()
+    rng = np.random.default_rng(5)
+    paths = data.path_ids[::2]
+    differences = np.zeros((len(paths), data.features.shape[1]))
+    differences[:, :10] = strength * rng.normal(size=(len(paths), 10)) * data.features[:, :10].std(axis=0)
+    return replace(data, differences=differences, difference_paths=paths)
+
+
+def test_invariance_quiets_the_disturbed_features(ray) -> None:
+    data = _disturbed()
+    noise = {}
+    for invariance in (0.0, 3.0, 100.0):
+        ensemble, report = train_on(data, replace(SETTINGS, invariance=invariance), workers=2)
+        noise[invariance] = np.sqrt(np.mean((data.differences @ ensemble.weights.mean(axis=0)) ** 2))
+        assert len(report.out_of_fold) == len(data.features)
+        assert max(fold.rmse for fold in report.folds) < data.energies.std()
+    assert noise[0.0] > 3 * noise[3.0]
+    assert noise[3.0] > 3 * noise[100.0]
+
+
+def test_no_weight_of_invariance_is_the_fit_without_copies(ray, tmp_path) -> None:
+    settings = replace(SETTINGS, invariance=0.0)
+    with_copies, _ = train_on(_disturbed(), settings, workers=2)
+    without, _ = train_on(make_data(), settings, workers=2)
+    assert files(with_copies, tmp_path / "a") == files(without, tmp_path / "b")
+
+
+def test_conditions_are_rows_of_their_path_in_each_model(ray) -> None:
+    """Least squares on the drawn structures and conditions, by scikit-learn, gives each model's weights."""
+    data = _disturbed()
+    settings = replace(SETTINGS, invariance=3.0)
+    ensemble, _ = train_on(data, settings, workers=1)
+    names = sorted(set(data.path_ids))
+    path = np.array([names.index(p) for p in data.path_ids])
+    condition_path = np.array([names.index(p) for p in data.difference_paths])
+    compositions = [data.compositions[data.path_ids.index(name)] for name in names]
+    folds = path_folds(compositions, settings.folds, settings.seed)
+    rows = np.hstack([data.features, np.ones((len(path), 1))])
+    conditions = 3.0 * np.hstack([data.differences, np.zeros((len(condition_path), 1))])
+    for model in range(len(ensemble.bias)):
+        fold, index = divmod(model, settings.bootstraps)
+        rng = model_rng(settings.seed, fold, index)
+        drawn = bootstrap_weights(np.flatnonzero(folds != fold), len(names), rng)
+        weights = np.append(ensemble.weights[model], ensemble.bias[model])
+        used = np.flatnonzero(weights)
+        scale = 1 / np.abs(rows[:, used]).max(axis=0)
+        fit = LinearRegression(fit_intercept=False).fit(
+            np.vstack([rows[:, used], conditions[:, used]]) * scale,
+            np.append(data.energies, np.zeros(len(conditions))),
+            sample_weight=np.append(drawn[path], drawn[condition_path]),
+        )
+        np.testing.assert_allclose(
+            fit.coef_ * scale, weights[used], rtol=1e-6, atol=1e-9 * np.abs(scale).max()
+        )
