@@ -38,7 +38,9 @@ class Scattering:
 
     Args:
         beta: width of the smallest wavelet, Angstrom; scale j has width 2^j beta.
-        scales: number of scales J; j = 0 .. J-1. Five give the paper's 3,740 features.
+        scales: number of scales J; j = 0 .. J-1. Five give the paper's 3,740 features; but the largest
+            wavelet must fit into the cells: 2^(J-1) beta times the lowest lattice frequency should stay
+            below 3, or features vanish and change by orders of magnitude with the cell.
         n: principal number of the wavelets; angular numbers l = 0 .. n-1.
         powers: exponents q of the integrals.
         channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
@@ -55,7 +57,7 @@ class Scattering:
         self,
         *,
         beta: float = 0.5,
-        scales: int = 4,
+        scales: int = 3,
         n: int = 3,
         powers: Sequence[float] = PAPER_POWERS,
         channels: Sequence[Channel] | None = None,
