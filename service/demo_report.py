@@ -58,13 +58,18 @@ def write_results(
         training: its errors.
         evaluated: "paths", "large", "bulk" and "diffusion".
     """
-    large = evaluated["large"]
+    paths, large = evaluated["paths"], evaluated["large"]
+    path_ids = [s.path_id for s in paths.structures]
+    folds = dict(zip(path_ids, training.fold_of_structure.tolist(), strict=True))
     errors = [
-        errors_of("relaxation paths", evaluated["paths"]),
-        errors_of("diffusion", evaluated["diffusion"]),
-        errors_of("large states", large),
-        *(errors_of(part.info("kind")[0], part, part=True) for part in large.groups("kind")),
-        errors_of("bulk modulus", evaluated["bulk"]),
+        errors_of("relaxation paths", paths),
+        errors_of("diffusion", evaluated["diffusion"], fold_of_path=folds),
+        errors_of("large states", large, fold_of_path=folds),
+        *(
+            errors_of(kind, large.where("kind", kind), part=True, fold_of_path=folds)
+            for kind in ("scratch", "2x1x1", "2x2x2")
+        ),
+        errors_of("bulk modulus", evaluated["bulk"], fold_of_path=folds),
     ]
     migrations = evaluated["diffusion"].groups("mep")
     strains = evaluated["bulk"].groups("path_id")
@@ -73,7 +78,7 @@ def write_results(
     result = DemoResult(directory, ensemble.model_id, errors, properties, float(np.mean(training.n_selected)))
     for name, part in evaluated.items():
         write_predictions(directory / "predictions" / name, ensemble, part)
-    _write_plots(directory / "plots", training, evaluated["paths"], migrations, strains, moduli)
+    _write_plots(directory / "plots", training, paths, migrations, strains, moduli)
     _write_tables(directory, result)
     return result
 

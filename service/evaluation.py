@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,10 @@ class Evaluated:
 
     def where(self, key: str, value: Any) -> Evaluated:
         """The structures whose info has this value."""
-        rows = [i for i, v in enumerate(self.info(key)) if v == value]
+        return self.rows([i for i, v in enumerate(self.info(key)) if v == value])
+
+    def rows(self, rows: Sequence[int]) -> Evaluated:
+        """Some of the structures, by number."""
         return Evaluated(
             [self.structures[i] for i in rows],
             self.folds[:, rows],
@@ -85,6 +88,8 @@ class Errors:
     """Share of the structures that are flagged, 0 .. 1."""
     part: bool = False
     """Whether the set is a part of the one before."""
+    held_out_rmse: Float | None = None
+    """Of structures with a parent, by the fold that did not train on it, shape (folds with any,)."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,20 @@ def evaluate_held_out(
     return Evaluated(structures, ensemble.fold_predictions(features), mean, spread, scores, test_fold)
 
 
-def errors_of(name: str, evaluated: Evaluated, *, part: bool = False) -> Errors:
+def errors_of(
+    name: str,
+    evaluated: Evaluated,
+    *,
+    part: bool = False,
+    fold_of_path: Mapping[str, int] | None = None,
+) -> Errors:
     """Errors over the folds: of each fold on what it held out, or of each fold on everything.
+
+    Args:
+        name: of the set.
+        evaluated: its structures.
+        part: whether the set is a part of the one before.
+        fold_of_path: test fold of each relaxation path, to give the errors with parents held out, too.
 
     Raises:
         DataError: there is no structure.
@@ -147,6 +164,7 @@ def errors_of(name: str, evaluated: Evaluated, *, part: bool = False) -> Errors:
     else:
         tests = [evaluated.test_fold == fold for fold in np.unique(evaluated.test_fold)]
         pairs = [(evaluated.predicted[test], energies[test]) for test in tests]
+    held_out = None if fold_of_path is None else parents_held_out(evaluated, fold_of_path)
     return Errors(
         name,
         len(energies),
@@ -154,7 +172,26 @@ def errors_of(name: str, evaluated: Evaluated, *, part: bool = False) -> Errors:
         np.array([mae(*pair) for pair in pairs]),
         float(np.mean(evaluated.scores > 1)),
         part,
+        None if held_out is None else errors_of(name, held_out).rmse,
     )
+
+
+def parents_held_out(evaluated: Evaluated, fold_of_path: Mapping[str, int]) -> Evaluated | None:
+    """Structures that derive from a path, each predicted by the fold that did not train on that path.
+
+    Args:
+        evaluated: structures whose path id is that of their parent.
+        fold_of_path: test fold of each relaxation path.
+
+    Returns:
+        The structures that have a parent; None if no structure has.
+    """
+    rows = [i for i, s in enumerate(evaluated.structures) if s.path_id in fold_of_path]
+    if not rows:
+        return None
+    part = evaluated.rows(rows)
+    test_fold = np.array([fold_of_path[s.path_id] for s in part.structures])
+    return replace(part, predicted=part.folds[test_fold, np.arange(len(rows))], test_fold=test_fold)
 
 
 def barrier_errors(paths: Sequence[Evaluated]) -> PropertyErrors:

@@ -115,6 +115,9 @@ def errors_json(e: Errors) -> dict[str, Any]:
         "rmse_std": float(e.rmse.std() * MEV),
         "mae_mean": float(e.mae.mean() * MEV),
         "mae_std": float(e.mae.std() * MEV),
+        "rmse_mean_parents_held_out": None
+        if e.held_out_rmse is None
+        else float(e.held_out_rmse.mean() * MEV),
         "unit": "meV/atom",
         "extrapolating_share": e.extrapolating,
     }
@@ -149,10 +152,13 @@ def plus_minus(mean: float, std: float, digits: int = 1) -> str:
 
 
 def error_rows(errors: Iterable[Errors]) -> list[list[str]]:
-    """Cells of the error table: set, structures, RMSE and MAE in meV/atom, flagged share."""
+    """Cells of the error table: set, number, RMSE, MAE, RMSE with parents held out (meV/atom), flagged."""
     rows = []
     for e in errors:
-        values = [plus_minus(float(v.mean() * MEV), float(v.std() * MEV)) for v in (e.rmse, e.mae)]
+        values = [
+            "" if v is None else plus_minus(float(v.mean() * MEV), float(v.std() * MEV))
+            for v in (e.rmse, e.mae, e.held_out_rmse)
+        ]
         name = f"  {e.name}" if e.part else e.name
         rows.append([name, str(e.n), *values, f"{100 * e.extrapolating:.0f} %"])
     return rows
@@ -170,7 +176,14 @@ def property_rows(errors: Iterable[PropertyErrors]) -> list[list[str]]:
     return rows
 
 
-ERROR_HEADERS = ("set", "structures", "RMSE (meV/atom)", "MAE (meV/atom)", "flagged")
+ERROR_HEADERS = (
+    "set",
+    "structures",
+    "RMSE\n(meV/atom)",
+    "MAE\n(meV/atom)",
+    "RMSE, parents held\nout (meV/atom)",
+    "flagged as\nextrapolating",
+)
 PROPERTY_HEADERS = ("property", "number", "MAE, folds", "MAE, averaged model")
 
 
@@ -191,7 +204,7 @@ def rich_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The same as markdown."""
-    lines = [" | ".join(headers), " | ".join(["---"] + ["---:"] * (len(headers) - 1))]
+    lines = [" | ".join(headers).replace("\n", " "), " | ".join(["---"] + ["---:"] * (len(headers) - 1))]
     lines += [" | ".join(cell.replace("  ", "&nbsp;&nbsp;", 1) for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines) + "\n"
 

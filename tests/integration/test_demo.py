@@ -79,7 +79,8 @@ def test_what_is_printed(demo: DemoResult, capsys: pytest.CaptureFixture[str]) -
     print_result(terminal(), demo)
     shown = capsys.readouterr().out
     for part in (
-        "RMSE (meV/atom)",
+        "(meV/atom)",
+        "parents held",
         "relaxation paths",
         "2x2x2",
         "migration barriers",

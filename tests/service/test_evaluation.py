@@ -6,7 +6,14 @@ from ase import Atoms
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
-from service.evaluation import Evaluated, barrier_errors, bulk_moduli, errors_of, modulus_errors
+from service.evaluation import (
+    Evaluated,
+    barrier_errors,
+    bulk_moduli,
+    errors_of,
+    modulus_errors,
+    parents_held_out,
+)
 from service.reading import LabelledStructure
 
 
@@ -43,6 +50,15 @@ def test_held_out_structures_count_for_their_fold_only() -> None:
     )
     errors = errors_of("paths", part)
     np.testing.assert_allclose(errors.mae, [0.3, 0.05], atol=1e-12)
+
+
+def test_parents_held_out() -> None:
+    structures = [structure(-10.0, path_id=7), structure(-12.0, path_id=8), structure(-8.0, path_id=-1)]
+    folds = np.array([[-5.0, -6.3, 0.0], [-5.4, -6.0, 0.0]])
+    errors = errors_of("x", evaluated(structures, folds), fold_of_path={"7": 1, "8": 0})
+    assert errors.held_out_rmse is not None
+    np.testing.assert_allclose(np.sort(errors.held_out_rmse), [0.3, 0.4], atol=1e-12)
+    assert parents_held_out(evaluated(structures, folds), {"5": 0}) is None
 
 
 def test_parts_by_info() -> None:

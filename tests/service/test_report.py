@@ -17,7 +17,7 @@ ERRORS = Errors("large states", 84, np.array([0.010, 0.014]), np.array([0.008, 0
 
 
 def test_error_rows_are_mev_with_spread() -> None:
-    assert report.error_rows([ERRORS]) == [["large states", "84", "12.0 ± 2.0", "8.5 ± 0.5", "25 %"]]
+    assert report.error_rows([ERRORS]) == [["large states", "84", "12.0 ± 2.0", "8.5 ± 0.5", "", "25 %"]]
 
 
 def test_errors_as_json() -> None:
@@ -43,8 +43,8 @@ def test_plus_minus(mean: float, std: float, text: str) -> None:
 
 
 def test_markdown_table() -> None:
-    text = report.markdown_table(("set", "n"), [["  part", "1"]])
-    assert text.splitlines() == ["| set | n |", "| --- | ---: |", "| &nbsp;&nbsp;part | 1 |"]
+    text = report.markdown_table(("set", "n\n(eV)"), [["  part", "1"]])
+    assert text.splitlines() == ["| set | n (eV) |", "| --- | ---: |", "| &nbsp;&nbsp;part | 1 |"]
 
 
 def test_json_is_strict(tmp_path: Path) -> None:
