@@ -371,12 +371,15 @@ def qr_path(X: FloatArray, y: FloatArray, order: IntArray) -> GreedyPath:
     ``X`` has shape (n_structures, len(order)): the chosen columns, rows scaled with the square root of their
     weights. A column that turns out to be dependent on those before it is left out.
     """
-    Q, R = qr(X, mode="economic", check_finite=False)
+    # With y as a last column, Q^T y comes without Q, which would cost as much again.
+    n_columns = X.shape[1]
+    factor = qr(np.column_stack([X, y]), mode="raw", overwrite_a=True, check_finite=False)[1]
+    R = np.ascontiguousarray(factor[:n_columns, :n_columns])
     independent = np.diagonal(R) ** 2 > PIVOT_GUARD * np.einsum("ij,ij->j", X, X)[: len(R)]
     if not independent.all() or R.shape[0] < R.shape[1]:
         kept = np.flatnonzero(independent)
         return qr_path(X[:, kept], y, order[kept])
-    projection = Q.T @ y
+    projection = factor[:n_columns, n_columns].copy()
     residual = np.maximum(y @ y - np.cumsum(projection**2), 0.0)
     return GreedyPath(order, R, projection, residual)
 

@@ -36,12 +36,9 @@ def synthetic(n_rows: int, n_paths: int, n_features: int) -> TrainingData:
     for j in range(n_features):
         X[:, j] = np.exp(hidden @ rng.normal(size=12) / 6) + 0.02 * rng.normal(size=n_rows)
     X *= 10.0 ** rng.uniform(-12, 3, size=n_features)
-    energies = (
-        -4
-        + 0.3 * np.tanh(hidden[:, 0])
-        + 0.05 * hidden[:, 1] * hidden[:, 2]
-        + 0.005 * rng.normal(size=n_rows)
-    )
+    energies = -4 + 0.3 * np.tanh(hidden[:, 0]) + 0.05 * hidden[:, 1] * hidden[:, 2]
+    # A part that belongs to the path and cannot be learned, as in real data, sets the size of the models.
+    energies += 0.03 * rng.normal(size=n_paths)[path] + 0.005 * rng.normal(size=n_rows)
     return _data(X, energies, path.astype(str), (path // 10).astype(str))
 
 
