@@ -22,7 +22,8 @@ import numpy as np
 import psutil
 
 from atomscatter.scattering import Scattering
-from workers.train import FitSettings, TrainingData, train_on
+from service.training import FitSettings, TrainingData
+from workers.train import train_on
 
 RESULTS = Path(__file__).parent / "results"
 

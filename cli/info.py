@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,13 +67,14 @@ def _of_store(path: Path) -> dict[str, Any]:
     from service.feature_store import FeatureStore
 
     store = FeatureStore.open(path, check=False)
-    compositions = Counter(store.compositions)
+    copies = int((store.originals >= 0).sum())
     return {
         "kind": "feature store",
-        "structures": len(store),
+        "structures": len(store) - copies,
+        "translated copies": copies,
         "features": store.n_features,
         "relaxation paths": len(set(store.path_ids)),
-        "compositions": len(compositions),
+        "compositions": len(set(store.compositions)),
         "atoms": [int(store.n_atoms.min()), int(store.n_atoms.max())],
         "complete": store.is_complete,
         "units done": f"{len(store.completed_units())} of {store.n_units}",

@@ -68,13 +68,15 @@ def train(
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
     from service.progress import increments, progress
-    from service.report import fold_table, save_model, terminal
+    from service.report import fold_table, require_model_place, save_model, terminal
     from service.settings import Settings
-    from workers.train import FitSettings, train_on, training_data
+    from service.training import FitSettings, training_data
+    from workers.train import train_on
 
     configure_logging(options.verbosity(quiet, verbose))
     energies = options.parse_references(references)
     fit = FitSettings(folds, bootstraps, max_features, seed, orders.value, selection.value, invariance)
+    require_model_place(model)
     data = training_data([FeatureStore.open(path) for path in store])
     settings = Settings()
     with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:

@@ -2,7 +2,7 @@
 
 Energies do not change when all atoms are moved together, and neither would the features, were the grids
 exact. Training turns the differences between copy and original into conditions on the weights
-(``workers.train.FitSettings.invariance``).
+(``service.training.FitSettings.invariance``).
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from service.evaluation import (
     errors_of,
     modulus_errors,
 )
-from service.report import MEV, TrainingResult
+from service.report import MEV
+from service.training import TrainingReport
 
 NOTES = (
     "Mean ± standard deviation over the folds. Relaxation paths are predicted by the fold that did not train "
@@ -48,7 +49,7 @@ class DemoResult:
 
 
 def write_results(
-    directory: Path, ensemble: Ensemble, training: TrainingResult, evaluated: Mapping[str, Evaluated]
+    directory: Path, ensemble: Ensemble, training: TrainingReport, evaluated: Mapping[str, Evaluated]
 ) -> DemoResult:
     """Write predictions, plots, tables and model card.
 
@@ -117,7 +118,7 @@ def write_predictions(stem: Path, ensemble: Ensemble, part: Evaluated) -> None:
 
 def _write_plots(
     directory: Path,
-    training: TrainingResult,
+    training: TrainingReport,
     paths: Evaluated,
     migrations: Iterable[Evaluated],
     strains: Iterable[Evaluated],

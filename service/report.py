@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -27,80 +27,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from atomscatter.ensemble import CARD_FILE, Ensemble
-from atomscatter.errors import DataError
+from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
+from atomscatter.errors import DataError, ModelError
 from service import plots
 from service.evaluation import Errors, PropertyErrors
+from service.training import TrainingReport
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 REPORT_DIRECTORY = "report"
 MEV = 1000.0  # meV in an eV
-
-
-class FoldResult(Protocol):
-    """Errors of the averaged model of one fold on its test paths, eV/atom."""
-
-    @property
-    def fold(self) -> int:
-        """Number of the fold."""
-
-    @property
-    def n_paths(self) -> int:
-        """Test paths."""
-
-    @property
-    def n_structures(self) -> int:
-        """Test structures."""
-
-    @property
-    def rmse(self) -> float:
-        """Root mean square error."""
-
-    @property
-    def mae(self) -> float:
-        """Mean absolute error."""
-
-
-class TrainingResult(Protocol):
-    """What a report needs to know about a training; n structures, energies in eV/atom."""
-
-    @property
-    def folds(self) -> Sequence[FoldResult]:
-        """Errors of each fold."""
-
-    @property
-    def sizes(self) -> Int:
-        """Numbers of features of the learning curves, shape (n_sizes,)."""
-
-    @property
-    def train_rmse(self) -> Float:
-        """Learning curve of the training structures, shape (n_sizes,)."""
-
-    @property
-    def oob_rmse(self) -> Float:
-        """Learning curve of the out-of-bag paths, shape (n_sizes,)."""
-
-    @property
-    def test_rmse(self) -> Float:
-        """Learning curve of the test paths, shape (n_sizes,)."""
-
-    @property
-    def n_selected(self) -> Int:
-        """M* of each model, shape (n_models,)."""
-
-    @property
-    def out_of_fold(self) -> Float:
-        """Each structure predicted by the models that did not train on its path, shape (n,)."""
-
-    @property
-    def energies(self) -> Float:
-        """Reference energies, shape (n,)."""
-
-    @property
-    def fold_of_structure(self) -> Int:
-        """Test fold of each structure, shape (n,)."""
 
 
 # Tables
@@ -209,7 +146,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     return "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
-def fold_table(training: TrainingResult) -> Table:
+def fold_table(training: TrainingReport) -> Table:
     """Errors of each fold on its test paths, for the terminal."""
     rows = [
         [str(f.fold), str(f.n_paths), str(f.n_structures), f"{f.rmse * MEV:.2f}", f"{f.mae * MEV:.2f}"]
@@ -307,8 +244,22 @@ def _versions(environment: Mapping[str, Any]) -> str:
 # Files
 
 
-def save_model(ensemble: Ensemble, training: TrainingResult, directory: Path) -> None:
+def require_model_place(directory: Path) -> None:
+    """Refuse, before anything is computed, a directory that a model must not be written to.
+
+    Raises:
+        ModelError: it is a file, or holds something that is not a model.
+    """
+    if not directory.exists():
+        return
+    names = {entry.name for entry in directory.iterdir()} if directory.is_dir() else {directory.name}
+    if names and not (CARD_FILE in names and names <= {CARD_FILE, WEIGHTS_FILE, REPORT_DIRECTORY}):
+        raise ModelError(f"{directory} exists and is not a model directory; it is left alone")
+
+
+def save_model(ensemble: Ensemble, training: TrainingReport, directory: Path) -> None:
     """Write a model and, into its "report" directory, learning curves, parity plot and a readable card."""
+    require_model_place(directory)
     report = directory / REPORT_DIRECTORY
     if (directory / CARD_FILE).exists():
         shutil.rmtree(report, ignore_errors=True)  # of the model that is replaced now
@@ -319,7 +270,7 @@ def save_model(ensemble: Ensemble, training: TrainingResult, directory: Path) ->
     write_text(report / "card.md", card_markdown(card, CardExtras()))
 
 
-def training_plots(training: TrainingResult, directory: Path, colours: plots.Colours | None = None) -> None:
+def training_plots(training: TrainingReport, directory: Path, colours: plots.Colours | None = None) -> None:
     """Learning curves and parity plot of the held-out paths."""
     plots.learning_curves(
         plots.LearningCurves(

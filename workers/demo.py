@@ -24,10 +24,11 @@ from service.evaluation import evaluate, evaluate_held_out
 from service.feature_store import FeatureStore
 from service.progress import increments, progress
 from service.reading import LabelledStructure
-from service.report import save_model
+from service.report import require_model_place, save_model
+from service.training import FitSettings, TrainingReport, training_data
 from workers.cluster import connect
 from workers.featurize import featurize
-from workers.train import FitSettings, TrainingReport, train_on, training_data
+from workers.train import train_on
 
 EXTRAPOLATION = ("large", "bulk", "diffusion")  # costly structures first
 
@@ -52,9 +53,11 @@ def run_demo(directory: Path, settings: DemoSettings, *, workers: int | None = N
         workers: worker processes; None: one for each core.
 
     Raises:
+        ModelError: the folder's "model" is something else.
         StoreError: the folder holds features of another configuration or of other structures.
         WorkerError: workers die again and again.
     """
+    require_model_place(directory / "model")
     seconds: dict[str, float] = {}
     with _timed(seconds, "reading"):
         sample = {kind: _load(kind, settings) for kind in ("paths", *EXTRAPOLATION)}

@@ -218,10 +218,7 @@ def test_more_folds_than_paths(tmp_path: Path, workplace: Workplace) -> None:
 def test_a_directory_that_is_no_model_is_left_alone(tmp_path: Path, workplace: Workplace) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("five years")
-    result = run(
-        "train", "--store", workplace.store, "--model", tmp_path / "mine", "--folds", 2, "--bootstraps", 1,
-        "--max-features", 3, "--workers", 1,
-    )  # fmt: skip
+    result = run("train", "--store", workplace.store, "--model", tmp_path / "mine")
     assert result.exit_code == 2
     assert "mine" in result.stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

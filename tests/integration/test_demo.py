@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from atomscatter import Ensemble
 from service.demo_report import DemoResult, print_result
 from service.report import terminal
+from service.training import FitSettings
 from workers.demo import DemoSettings, run_demo
-from workers.train import FitSettings
 
 SETTINGS = DemoSettings(
     FitSettings(folds=2, bootstraps=3, max_features=25),

@@ -13,7 +13,7 @@ from cli.train import train as train_command
 from service.copies import DEFAULT_SHARE, with_translated_copies
 from service.feature_store import FeatureStore
 from service.reading import LabelledStructure
-from workers.train import FitSettings
+from service.training import FitSettings
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, FitError
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.scattering import Scattering
+from service.training import FitSettings, TrainingData, training_data
 from workers.cluster import connect
-from workers.train import FitSettings, TrainingData, train, train_on, training_data
+from workers.fit_worker import FitWorker, Problem
+from workers.train import train, train_on
 
 SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4)
 
@@ -156,7 +158,7 @@ def test_gram_and_rows_give_the_same_models(trained) -> None:
     data, ensemble, _ = trained
     row_order, offsets, compositions = train_module._sort_by_path(data, 0)
     X, scales = train_module._design_matrix(data, 0.0, row_order, np.arange(40))
-    problem = train_module._Problem(
+    problem = Problem(
         data.energies[row_order],
         offsets,
         path_folds(compositions, 3, 4),
@@ -165,7 +167,7 @@ def test_gram_and_rows_give_the_same_models(trained) -> None:
         by_gram=True,
         is_structure=np.ones(len(X), dtype=bool),
     )
-    for i, result in enumerate(train_module._FitWorker(X, problem).fit(1, 0, 13)):
+    for i, result in enumerate(FitWorker(X, problem).fit(1, 0, 13)):
         weights = np.zeros(41)
         weights[result.columns] = result.weights * scales[result.columns]
         np.testing.assert_allclose(weights[:40], ensemble.weights[13 + i], rtol=1e-7)

@@ -1,0 +1,252 @@
+"""What a training starts from and what it finds: data, settings and report."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atomscatter.errors import ConfigError, DataError
+from atomscatter.scattering import Scattering
+from atomscatter.selection import number_drawn
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+Orders = Literal["0-2", "0-1"]
+Selection = Literal["bagged", "full"]
+
+NESTED_SPLITS = 4
+"""Models for each test fold without randomisation (appendix C of the paper)."""
+
+
+class Store(Protocol):
+    """What training needs of a feature store; n structures."""
+
+    @property
+    def features(self) -> Any:
+        """Array-like, shape (n, n_features)."""
+
+    @property
+    def energies(self) -> Any:
+        """Total energies, shape (n,), eV."""
+
+    @property
+    def n_atoms(self) -> Any:
+        """Number of atoms, shape (n,)."""
+
+    @property
+    def path_ids(self) -> Sequence[str]:
+        """Relaxation path of each structure."""
+
+    @property
+    def compositions(self) -> Sequence[str]:
+        """Reduced formula of each structure."""
+
+    @property
+    def originals(self) -> Any:
+        """Row of which each row is a translated copy, -1 for the structures themselves, shape (n,)."""
+
+    @property
+    def scattering_config(self) -> dict[str, Any]:
+        """Configuration of the transform."""
+
+    @property
+    def data_hash(self) -> str:
+        """Hash of structures and energies."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Features and energies of n structures in relaxation paths."""
+
+    features: FloatArray
+    """Shape (n, n_features)."""
+    energies: FloatArray
+    """Shape (n,), eV/atom."""
+    path_ids: tuple[str, ...]
+    """Relaxation path of each structure."""
+    compositions: tuple[str, ...]
+    """Reduced formula of each structure; a path has that of its first structure."""
+    feature_orders: IntArray
+    """Scattering order of each feature, shape (n_features,)."""
+    scattering_config: dict[str, Any]
+    data_hash: str
+    differences: FloatArray | None = None
+    """Features of translated copies minus those of their originals, shape (n_copies, n_features); None: no
+    copies. An exact transform would give zeros."""
+    difference_paths: tuple[str, ...] = ()
+    """Relaxation path of each difference."""
+
+    def __post_init__(self) -> None:
+        n = len(self.features)
+        if n == 0:
+            raise DataError("there are no structures to train on")
+        if not len(self.energies) == len(self.path_ids) == len(self.compositions) == n:
+            raise DataError(
+                f"{n} structures have {len(self.energies)} energies, {len(self.path_ids)} path ids and "
+                f"{len(self.compositions)} compositions"
+            )
+        if self.features.shape[1:] != self.feature_orders.shape:
+            raise DataError(f"{self.features.shape[1]} features have {len(self.feature_orders)} labels")
+        bad = np.flatnonzero(~np.isfinite(self.energies))
+        if len(bad):
+            raise DataError(f"structure {bad[0]} (path {self.path_ids[bad[0]]}) has no finite energy")
+        # One sum instead of a mask of the size of the features; it can only be finite when they all are, or
+        # nearly.
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = self.features.sum()
+        if not np.isfinite(total):
+            bad = np.flatnonzero(~np.isfinite(self.features).all(axis=1))
+            if len(bad):
+                raise DataError(
+                    f"structure {bad[0]} (path {self.path_ids[bad[0]]}) has a feature that is not finite"
+                )
+
+
+def training_data(stores: Store | Sequence[Store]) -> TrainingData:
+    """Training data of one or several feature stores; equal path ids in two stores are one path.
+
+    Raises ConfigError when the stores were made with different scattering configurations, DataError for
+    unusable energies or features.
+    """
+    found: list[Store] = list(stores) if isinstance(stores, (list, tuple)) else [stores]  # type: ignore[list-item]
+    if not found:
+        raise DataError("there is no feature store to train on")
+    config = found[0].scattering_config
+    for i, store in enumerate(found[1:], start=1):
+        if store.scattering_config != config:
+            raise ConfigError(
+                f"feature store {i} was made with another scattering configuration than store 0"
+            )
+    hashes = [store.data_hash for store in found]
+    features = np.concatenate([np.asarray(s.features, dtype=np.float64) for s in found])
+    energies = np.concatenate([np.asarray(s.energies, float) / np.asarray(s.n_atoms) for s in found])
+    path_ids = [str(p) for s in found for p in s.path_ids]
+    compositions = [str(c) for s in found for c in s.compositions]
+    originals = _joined_originals(found)
+    kept, copies = np.flatnonzero(originals < 0), np.flatnonzero(originals >= 0)
+    return TrainingData(
+        features=features[kept],
+        energies=energies[kept],
+        path_ids=tuple(path_ids[i] for i in kept),
+        compositions=tuple(compositions[i] for i in kept),
+        feature_orders=np.array([label.order for label in Scattering.from_config(config).labels]),
+        scattering_config=config,
+        data_hash=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        differences=features[copies] - features[originals[copies]] if len(copies) else None,
+        difference_paths=tuple(path_ids[i] for i in copies),
+    )
+
+
+def _joined_originals(stores: Sequence[Store]) -> IntArray:
+    """``originals`` of all stores, as rows of the stores one after the other."""
+    parts, start = [], 0
+    for store in stores:
+        part = np.asarray(store.originals)
+        parts.append(np.where(part < 0, -1, part + start))
+        start += len(part)
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the models are drawn and fitted. Raises ConfigError for a value that cannot work."""
+
+    folds: int = 5
+    """Test folds."""
+    bootstraps: int = 100
+    """Models for each fold (bagged); without randomisation there are 4."""
+    max_features: int = 1000
+    """Largest number of features M_max, bias included."""
+    seed: int = 0
+    """Root of all random numbers."""
+    orders: Orders = "0-2"
+    """Scattering orders of the features that may be chosen."""
+    selection: Selection = "bagged"
+    """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step. ``full``: appendix C of the
+    paper, nested 4-fold cross-validation, all columns at each step."""
+    invariance: float = 30.0
+    """Weight of invariance: features of randomly translated copies differ from their originals by the error
+    of the grids, and each difference d enters the training set as a condition (invariance * d) . w = 0. So
+    the fit prefers combinations of features that the grids do not disturb. 0: the paper's fit."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not (math.isfinite(self.invariance) and self.invariance >= 0):
+            raise ConfigError(f"invariance must be a number >= 0, got {self.invariance}")
+        if self.orders not in ("0-2", "0-1"):
+            raise ConfigError(f"orders must be 0-2 or 0-1, got {self.orders!r}")
+        if self.selection not in ("bagged", "full"):
+            raise ConfigError(f"selection must be bagged or full, got {self.selection!r}")
+
+    @property
+    def models_per_fold(self) -> int:
+        """Models for each test fold."""
+        return self.bootstraps if self.selection == "bagged" else NESTED_SPLITS
+
+    def n_drawn(self, n_columns: int) -> int:
+        """Columns that are drawn at each greedy step."""
+        return number_drawn(n_columns) if self.selection == "bagged" else n_columns
+
+
+@dataclass(frozen=True)
+class FoldErrors:
+    """Errors of the averaged model of one fold on its test paths, eV/atom."""
+
+    fold: int
+    n_paths: int
+    n_structures: int
+    rmse: float
+    mae: float
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What is known about the errors of a trained ensemble. Energies and errors in eV/atom."""
+
+    folds: tuple[FoldErrors, ...]
+    sizes: IntArray
+    """Numbers of features M for which the learning curves are given, shape (n_sizes,)."""
+    train_rmse: FloatArray
+    """Weighted training RMSE at each size, mean over the models that reached it, shape (n_sizes,)."""
+    oob_rmse: FloatArray
+    """RMSE on the out-of-bag paths, like ``train_rmse``."""
+    test_rmse: FloatArray
+    """RMSE of the single models on the test paths, like ``train_rmse``."""
+    n_selected: IntArray
+    """M* of each model, shape (n_models,)."""
+    out_of_fold: FloatArray
+    """Each structure predicted by the averaged model of the fold whose test set it is in, shape (n,),
+    eV/atom."""
+    energies: FloatArray
+    """Reference energies, shape (n,), eV/atom."""
+    fold_of_structure: IntArray
+    """Test fold of each structure, shape (n,)."""
+    n_used_qr: int
+    """Models for which the Gram matrix was too inaccurate, so that a QR of the rows took its place."""
+    processor_seconds: tuple[float, float]
+    """Processor time of all workers for Gram matrices and for the rest of the fits."""
+    seconds: float = 0.0
+    """Wall time of the training."""
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers for the model card, JSON values; errors in eV/atom, mean and standard deviation over
+        the folds."""
+        errors = {name: np.array([getattr(f, name) for f in self.folds]) for name in ("rmse", "mae")}
+        return {
+            "unit": "eV/atom",
+            "folds": [asdict(f) for f in self.folds],
+            **{f"{name}_mean": float(v.mean()) for name, v in errors.items()},
+            **{f"{name}_std": float(v.std()) for name, v in errors.items()},
+            "n_selected_mean": float(self.n_selected.mean()),
+            "n_selected_std": float(self.n_selected.std()),
+            "n_models_by_qr": self.n_used_qr,
+        }
