@@ -25,7 +25,7 @@ from common import read_frames
 PATH_STEPS = ((0, 19), (2, 19))
 # How many of each kind of large structure to keep, spread evenly over the concentrations.
 LARGE = {"scratch": 19, "2x1x1": 19, "2x2x2": 5}
-STRAINS = (-0.09, -0.045, -0.0225, 0.0, 0.0225, 0.045, 0.09)  # a modulus is fitted to the inner five
+STRAINS = (-0.09, -0.0675, -0.045, -0.0225, 0.0, 0.0225, 0.045, 0.0675, 0.09)
 DECIMALS = 6  # of positions, Angstrom
 OUTPUT = Path(__file__).parents[1] / "service" / "data"
 

@@ -174,7 +174,9 @@ def print_result(console: Console, result: DemoResult) -> None:
     console.print(report.rich_table("", report.PROPERTY_HEADERS, report.property_rows(result.properties)))
     failed = sum(p.failed for p in result.properties)
     if failed:
-        console.print(f"{failed} model curves have no minimum among the strains; they have no modulus.")
+        console.print(
+            f"{failed} E(V) curves of the folds have no modulus: no minimum well among the strains."
+        )
     console.print(f"Features per model (M*): {result.n_selected:.0f} on average.")
     for note in NOTES:
         console.print(note, style="dim")

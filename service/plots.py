@@ -20,7 +20,7 @@ from service.evaluation import Moduli
 
 Float = NDArray[np.float64]
 
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
+BLUE, SKY, GREEN, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#7f7f7f"
 DPI = 150
 MEV = 1000.0
 
@@ -67,12 +67,12 @@ def learning_curves(curves: LearningCurves, path: Path) -> None:
     """Training, validation and test error against the number of features (the paper's Fig. 5)."""
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    for values, name, colour, style in (
-        (curves.train, "training", VERMILION, "--"),
-        (curves.validation, "validation (out-of-bag paths)", GREEN, "-."),
-        (curves.test, "test (held-out paths)", BLUE, "-"),
+    for values, name, colour, style, width in (
+        (curves.train, "training", VERMILION, "--", 2.0),
+        (curves.test, "test (held-out paths)", SKY, "-", 5.0),  # wide: validation often lies upon it
+        (curves.validation, "validation (out-of-bag paths)", GREEN, "-.", 2.0),
     ):
-        axes.loglog(curves.sizes, values * MEV, style, color=colour, lw=2, label=name)
+        axes.loglog(curves.sizes, values * MEV, style, color=colour, lw=width, label=name)
     low, high = np.percentile(curves.n_selected, [10, 90])
     mean = float(curves.n_selected.mean())
     axes.axvspan(low, high, color=GREY, alpha=0.18, lw=0, label="M*, 10th to 90th percentile")
