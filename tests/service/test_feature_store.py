@@ -161,7 +161,7 @@ def test_damaged_metadata_are_found_by_name(store):
         for p in store.path.rglob("*")
         if p.is_file() and "ledger" not in p.name and p.name != "writer.lock" and "features/c/" not in str(p)
     ]
-    assert len(files) == 2 + 2 * 7
+    assert len(files) == 2 + 2 * 8  # zarr.json of group and features; two files of each metadata array
     for file in files:
         sound = file.read_bytes()
         damaged = bytearray(sound)
