@@ -339,7 +339,8 @@ Grid: `{json.dumps(settings["grid"])}`.
 
 {table(["beta (A)", "J", "s", *measures], lines)}
 """
-    data = {"machine": about, "options": {k: str(v) for k, v in vars(options).items()}, "results": averaged}
+    chosen = {k: str(v) for k, v in vars(options).items() if k not in ("cache", "out")}
+    data = {"machine": about, "options": chosen, "results": averaged}
     write_results("beta_scan", markdown, data | {"folds": results}, options.out)
 
 
