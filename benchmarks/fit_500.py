@@ -81,7 +81,7 @@ class PeakMemory:
             for process in [me, *me.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
                     sizes.append(
-                        (process.memory_full_info().pss, "ray::_FitWorker" in " ".join(process.cmdline()))
+                        (process.memory_full_info().pss, "ray::FitWorker" in " ".join(process.cmdline()))
                     )
             self.total = max(self.total, sum(s for s, _ in sizes) / 2**30)
             self.largest_worker = max([self.largest_worker, *(s / 2**30 for s, worker in sizes if worker)])
