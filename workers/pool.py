@@ -44,7 +44,8 @@ def run_units(
         method: name of the actor's method.
         n_workers: number of actors (fewer if there are fewer units).
         on_result: called with the unit id and the method's result.
-        retries: how many times a unit may lose its worker before the run is given up.
+        retries: how many times a unit may lose its worker before the run is given up; after the first, it
+            runs alone on a worker.
         in_flight: units that one actor holds, the running one included.
 
     Raises:
@@ -146,6 +147,13 @@ class _Pool(Generic[UnitId]):
     def _wants_more(self, worker: _Worker[UnitId]) -> bool:
         if not worker.pending:
             return bool(self._waiting)
+        # A unit that lost a worker runs alone: the next death, if any, is its own.
+        if (
+            not self._waiting
+            or self._waiting[0] in self._deaths
+            or not self._deaths.keys().isdisjoint(worker.pending.values())
+        ):
+            return False
         # The last units are not hoarded: one is left for each of the others.
         return len(worker.pending) < self._in_flight and len(self._waiting) >= self._n_workers
 
@@ -178,9 +186,9 @@ class _Pool(Generic[UnitId]):
 
     def _worker_died(self, worker: _Worker[UnitId], error: Exception) -> None:
         lost = self._take_back(worker)
-        if lost:
-            # Only the oldest can have been running; the others were waiting behind it.
-            self._blame(lost[0], error)
+        # Any of them may be the cause: the answers of those that were done can be lost with the process.
+        for unit in lost:
+            self._blame(unit, error)
         self._waiting.extendleft(reversed(lost))
         if self._waiting:
             self._start_worker()
