@@ -11,7 +11,7 @@ general for l = 2. So grids get coarser with l, where fields are many: the most 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -23,6 +23,7 @@ from atomscatter.errors import ConfigError, StructureError
 from atomscatter.fft import Shape
 
 Float = NDArray[np.float64]
+Factors = tuple[tuple[float, ...], ...]
 
 # Lengths whose transforms are cheap for what they hold: the others up to 64 take as long as the next of these
 # (benchmarks/fft_lengths.py).
@@ -35,24 +36,30 @@ class Grid:
 
     Attributes:
         cutoff: filters are cut where 2^j beta |omega| exceeds it (dimensionless).
-        first: for each l, points per axis of first-order fields at scale 0 over the least number that holds
-            the band; the last entry serves all larger l.
+        first: oversampling of first-order fields: points per axis over the least number that holds the band;
+            a row for each scale, in it a number for each l; the last of a row serves all larger l.
         second: the same for second-order fields.
-        growth: factor of both from one scale to the next.
+        growth: for scales beyond the last row: factor from one scale to the next.
         max_points: refuse cells that would need more points than this on one grid.
     """
 
     cutoff: float = 5.0
-    first: tuple[float, ...] = (1.65, 1.65, 1.25)
-    second: tuple[float, ...] = (1.6, 1.0, 1.0)
+    first: Factors = ((1.65, 1.65, 1.25), (3.3, 3.3, 2.5), (4.1, 4.1, 3.3))
+    second: Factors = ((1.6, 1.25, 1.0), (2.5, 1.66, 1.3), (3.3, 2.6, 2.08))
     growth: float = 1.3
     max_points: int = 320**3
 
     def __post_init__(self) -> None:
         for name in ("first", "second"):
-            factors = tuple(float(f) for f in getattr(self, name))
-            if not factors or not all(1.0 <= f <= 16.0 for f in factors):
-                raise ConfigError(f"grid oversampling {name!r} needs numbers between 1 and 16, not {factors}")
+            given = getattr(self, name)
+            try:
+                factors = tuple(tuple(float(f) for f in row) for row in given)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"grid oversampling {name!r} needs a row of numbers for each scale, not {given}"
+                ) from error
+            if not factors or not all(row and all(1.0 <= f <= 16.0 for f in row) for row in factors):
+                raise ConfigError(f"grid oversampling {name!r} needs numbers between 1 and 16, not {given}")
             object.__setattr__(self, name, factors)
         if not 1.0 <= self.growth <= 2.0:
             raise ConfigError(f"grid growth must lie between 1 and 2, not {self.growth}")
@@ -71,9 +78,11 @@ class Grid:
         own = 2 * self.half_band(lengths, beta, scale) + 1
         return self._points(lengths, self.spacing(beta, scale, angular, self.second), own)
 
-    def spacing(self, beta: float, scale: int, angular: int, factors: Sequence[float]) -> float:
-        """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling growth^j)."""
-        factor = factors[min(angular, len(factors) - 1)] * self.growth**scale
+    def spacing(self, beta: float, scale: int, angular: int, factors: Factors) -> float:
+        """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
+        row = factors[min(scale, len(factors) - 1)]
+        beyond = max(0, scale - len(factors) + 1)
+        factor = row[min(angular, len(row) - 1)] * self.growth**beyond
         return math.pi * 2.0**scale * beta / (self.cutoff * factor)
 
     def half_band(self, lengths: Float, beta: float, scale: int) -> NDArray[np.int64]:
@@ -86,7 +95,8 @@ class Grid:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "first": list(self.first), "second": list(self.second)}
+        rows = {name: [list(row) for row in getattr(self, name)] for name in ("first", "second")}
+        return {**asdict(self), **rows}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Grid:

@@ -114,7 +114,7 @@ compute_chunk.cache = {}
 
 def same_or_new(path, content):
     """Write ``content``, or refuse a cache that was made from something else."""
-    if path.exists() and path.read_text() != content:
+    if path.exists() and path.read_bytes() != content.encode():
         raise SystemExit(f"{path} was made with other structures or settings: use another --cache folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda f: f.write(content.encode()))

@@ -10,8 +10,8 @@ how far it lies from the energy on the fine grid. The wavelets are those of the 
 and --scales. Features of scales that are too large for a cell (2^j beta times its lowest frequency is 3 or
 more: only the tail of the filter is left, and the cutoff may make them zero) are counted and left out.
 
-FILE.json: {"name": {"cutoff": 5.0, "first": [2.0, ...], "second": [1.0, ...], "growth": 1.3}, ...}; settings
-that a name leaves out are those of the package.
+FILE.json: {"name": {"cutoff": 5.0, "first": [[2.0, ...], ...], "second": [[1.0], ...], "growth": 1.3}, ...};
+settings that a name leaves out are those of the package.
 """
 
 import argparse
@@ -26,21 +26,29 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 
-FINE = Grid(cutoff=7.0, first=(4.0, 3.0, 2.5), second=(3.0, 2.5, 2.0), growth=1.4)
+FINE = Grid(cutoff=7.0, first=((4.0, 3.0, 2.5),), second=((3.0, 2.5, 2.0),), growth=1.4)
+DEFAULT = Grid()
+
+
+def finer(factors, by, scale=None):
+    """Oversampling of all scales, or of one, multiplied by a number; at least 1."""
+    return tuple(
+        tuple(max(1.0, by * f) if scale in (None, j) else f for f in row) for j, row in enumerate(factors)
+    )
+
+
 GRIDS = {
-    "package default": Grid(),
-    "bands only": Grid(first=(1.0,), second=(1.0,), growth=1.0),
+    "package default": DEFAULT,
+    "bands only": Grid(first=((1.0,),), second=((1.0,),), growth=1.0),
     "cutoff 4": Grid(cutoff=4.0),
     "cutoff 4.5": Grid(cutoff=4.5),
-    "growth 1": Grid(growth=1.0),
-    "growth 1.15": Grid(growth=1.15),
-    "growth 1.5": Grid(growth=1.5),
-    "first 1": Grid(first=(1.0,)),
-    "first 2, 1.5, 1.3": Grid(first=(2.0, 1.5, 1.3)),
-    "second 1": Grid(second=(1.0,)),
-    "second 1.4, 1.1, 1": Grid(second=(1.4, 1.1, 1.0)),
-    "second 2.4, 1.8, 1.4": Grid(second=(2.4, 1.8, 1.4)),
-    "first 4, 2.7, 2.2, second 2.4, 1.8, 1.4": Grid(first=(4.0, 2.7, 2.2), second=(2.4, 1.8, 1.4)),
+    "first x 0.7": Grid(first=finer(DEFAULT.first, 0.7)),
+    "first x 0.7, scale 1 only": Grid(first=finer(DEFAULT.first, 0.7, 1)),
+    "first x 1.5": Grid(first=finer(DEFAULT.first, 1.5)),
+    "second x 0.7": Grid(second=finer(DEFAULT.second, 0.7)),
+    "second x 0.7, scale 1 only": Grid(second=finer(DEFAULT.second, 0.7, 1)),
+    "second x 1.5": Grid(second=finer(DEFAULT.second, 1.5)),
+    "both x 1.5": Grid(first=finer(DEFAULT.first, 1.5), second=finer(DEFAULT.second, 1.5)),
 }
 WORKING_RANGE = 3.0
 STATISTICS = ("largest", "99 %", "median")

@@ -38,7 +38,7 @@ def featurize(
             help="Randomly translated copies per structure (0 to 1): from them, training learns which "
             "features the grids disturb."
         ),
-    ] = 0.25,
+    ] = 0.4,
     vacuum: options.Vacuum = None,
     skip_bad: options.SkipBad = False,
     workers: options.Workers = None,

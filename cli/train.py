@@ -54,7 +54,7 @@ def train(
             "0: the paper's fit.",
             min=0,
         ),
-    ] = 100.0,
+    ] = 200.0,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,

@@ -15,7 +15,7 @@ import numpy as np
 from atomscatter.errors import ConfigError
 from service.reading import LabelledStructure
 
-DEFAULT_SHARE = 0.25
+DEFAULT_SHARE = 0.4
 
 
 def with_translated_copies(

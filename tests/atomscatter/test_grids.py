@@ -18,7 +18,7 @@ from atomscatter.grids import FAST_LENGTHS, Grid, fast_length
     cutoff=st.floats(3.0, 7.0),
 )
 def test_grids_hold_their_band_and_keep_the_spacing(lengths, beta, scale, cutoff):
-    grid = Grid(cutoff=cutoff, first=(2.0, 1.0), second=(1.0, 1.5), growth=1.2, max_points=10**9)
+    grid = Grid(cutoff=cutoff, first=((2.0, 1.0),), second=((1.0, 1.5), (2.5,)), growth=1.2, max_points=10**9)
     sides = np.array(lengths)
     half = grid.half_band(sides, beta, scale)
     for angular in range(3):
@@ -34,15 +34,17 @@ def test_grids_hold_their_band_and_keep_the_spacing(lengths, beta, scale, cutoff
 
 
 def test_spacing_follows_the_factors():
-    grid = Grid(cutoff=5.0, first=(2.0, 1.0), second=(1.5,), growth=1.2)
+    grid = Grid(cutoff=5.0, first=((2.0, 1.0), (3.0, 2.5)), second=((1.5,),), growth=1.2)
     assert grid.spacing(0.5, 0, 0, grid.first) == pytest.approx(math.pi * 0.5 / (5 * 2))
-    assert grid.spacing(0.5, 2, 1, grid.first) == pytest.approx(math.pi * 2 / (5 * 1.44))
+    assert grid.spacing(0.5, 1, 2, grid.first) == pytest.approx(math.pi * 1 / (5 * 2.5))
+    assert grid.spacing(0.5, 2, 1, grid.first) == pytest.approx(math.pi * 2 / (5 * 2.5 * 1.2))
     assert grid.spacing(0.5, 0, 2, grid.second) == pytest.approx(math.pi * 0.5 / (5 * 1.5))
+    assert grid.spacing(0.5, 2, 0, grid.second) == pytest.approx(math.pi * 2 / (5 * 1.5 * 1.44))
 
 
 def test_first_order_grids_hold_the_band_of_the_finer_scale():
     """Second-order features of j2 = j1 - 1 need that much of the modulus of scale j1."""
-    grid, lengths = Grid(first=(1.0,), growth=1.0), np.array([11.0, 9.3, 14.2])
+    grid, lengths = Grid(first=((1.0,),), growth=1.0), np.array([11.0, 9.3, 14.2])
     for scale in range(1, 5):
         points = np.array(grid.first_points(lengths, 0.5, scale, 0))
         assert (points >= 2 * grid.half_band(lengths, 0.5, scale - 1) + 1).all()
@@ -65,7 +67,10 @@ def test_too_large_a_cell_is_refused_before_memory_is_taken():
         ({"cutoff": 0.5}, "cutoff"),
         ({"cutoff": math.nan}, "cutoff"),
         ({"first": ()}, "oversampling 'first'"),
-        ({"second": (0.5,)}, "oversampling 'second'"),
+        ({"first": ((),)}, "oversampling 'first'"),
+        ({"first": (2.0, 1.5)}, "oversampling 'first' needs a row of numbers for each scale"),
+        ({"first": "fine"}, "oversampling 'first'"),
+        ({"second": ((0.5,),)}, "oversampling 'second'"),
         ({"growth": 0.5}, "growth"),
         ({"max_points": 0}, "max_points"),
         ({"spacing": 1}, "spacing"),
@@ -78,5 +83,5 @@ def test_bad_settings_are_named(settings, word):
 
 
 def test_dictionary_round_trip():
-    grid = Grid(cutoff=5.5, first=(2.0, 1.5), second=(1.0, 2.0), growth=1.1, max_points=1000)
+    grid = Grid(cutoff=5.5, first=((2.0, 1.5), (3.0,)), second=((1.0, 2.0),), growth=1.1, max_points=1000)
     assert Grid.from_dict(grid.to_dict()) == grid

@@ -22,7 +22,7 @@ from tests.atomscatter.tolerances import (
 )
 from tests.reference.slow_scattering import POWERS, frequencies, slow_features, slow_labels
 
-FINE = Grid(cutoff=8.0, first=(4.0,), second=(4.0,), growth=1.0)
+FINE = Grid(cutoff=8.0, first=((4.0,),), second=((4.0,),), growth=1.0)
 
 CUBIC = 5.6 * np.eye(3)
 SMALL_CUBIC = 4.4 * np.eye(3)
@@ -224,7 +224,7 @@ def test_one_atom_first_order_q_two_in_closed_form():
 
 def test_one_atom_first_order_by_radial_quadrature():
     """The integral of |f psi_j|^q over all space for each q, exact between the nodes of the wavelet."""
-    scattering = Scattering(beta=0.5, scales=2, grid=Grid(cutoff=6.0, first=(3.0,), growth=1.0))
+    scattering = Scattering(beta=0.5, scales=2, grid=Grid(cutoff=6.0, first=((3.0,),), growth=1.0))
     features = scattering.features(ONE_ATOM)
     for label, feature in zip(scattering.labels, features, strict=True):
         if (label.order, label.channel) != (1, "Si"):
@@ -242,7 +242,7 @@ def test_one_atom_first_order_by_radial_quadrature():
 def test_one_atom_second_order_by_radial_transforms():
     """Around one atom the first-order map is radial: so order 2 needs one-dimensional transforms only."""
     scattering = Scattering(
-        beta=0.5, scales=1, grid=Grid(cutoff=6.0, first=(3.0,), second=(2.0,), growth=1.0)
+        beta=0.5, scales=1, grid=Grid(cutoff=6.0, first=((3.0,),), second=((2.0,),), growth=1.0)
     )
     features = scattering.features(ONE_ATOM)
     r, k = np.linspace(0, 6.0, 3001), np.linspace(0, 30.0, 3001)
