@@ -68,6 +68,8 @@ class Prediction:
     """See :mod:`atomscatter.extrapolation`."""
     model: str
     """Id of the model."""
+    energy_per_atom_by_fold: tuple[float, ...] = ()
+    """Energy by the averaged model of each fold, eV/atom: what spreads of properties are made from."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,13 @@ class Ensemble:
         saw.
         """
         check_atoms(atoms, species=self.scattering.species)
-        features = self.scattering.features(atoms)[None]
-        mean, spread = self.predict_features(features)
-        score = float(self.extrapolation.scores(features)[0])
+        return self.prediction(atoms, self.scattering.features(atoms))
+
+    def prediction(self, atoms: Atoms, features: FloatArray) -> Prediction:
+        """The prediction for a structure whose features, shape (n_features,), are known."""
+        rows = features[None]
+        mean, spread = self.predict_features(rows)
+        score = float(self.extrapolation.scores(rows)[0])
         per_atom = float(mean[0])
         return Prediction(
             n_atoms=len(atoms),
@@ -188,6 +194,7 @@ class Ensemble:
             extrapolating=score > 1.0,
             extrapolation_score=score,
             model=self.model_id,
+            energy_per_atom_by_fold=tuple(self.fold_predictions(rows)[:, 0].tolist()),
         )
 
     def save(self, directory: str | Path) -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, WorkerError
-from cli import demo, evaluate, featurize, info, predict, train
+from cli import demo, evaluate, featurize, info, predict, serve, train
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -68,6 +68,8 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("info")(info.info)
+app.command("serve")(serve.serve)
+app.command("api-key")(serve.api_key)
 
 
 def main() -> None:

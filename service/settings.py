@@ -1,9 +1,16 @@
-"""Settings that come from the environment: ATOMSCATTER_WORKERS, ATOMSCATTER_ADDRESS."""
+"""Settings that come from the environment (``ATOMSCATTER_...``) or, for the server, from a file."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 
 class Settings(BaseSettings):
@@ -18,3 +25,45 @@ class Settings(BaseSettings):
 
     workers: int | None = Field(default=None, ge=1)
     address: str | None = None
+
+
+class ServeSettings(BaseSettings):
+    """Settings of the web service: arguments, then ``ATOMSCATTER_<NAME>``, then the file
+    ``atomscatter.toml`` of the current directory, then these defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_", toml_file="atomscatter.toml", extra="ignore")
+
+    state: Path = Field(Path("atomscatter-state"), description="Directory of models, data sets and jobs.")
+    model: Path | None = Field(
+        None, description="Directory of the model to serve. Default: the active one of the state."
+    )
+    workers: int | None = Field(None, ge=1, le=256, description="Prediction processes. Default: all cores.")
+    jobs_address: str | None = Field(
+        None, description="Ray Jobs API, http://head:8265. Default: jobs run on this machine."
+    )
+    api_keys: Path | None = Field(
+        None, description="File of hashed keys (atomscatter api-key makes its lines). Default: no keys."
+    )
+    cors_origins: list[str] = Field(default_factory=list, description="Origins that may call from a browser.")
+    max_body_bytes: int = Field(10 * 2**20, ge=1024, description="Largest request body; 413 above.")
+    max_dataset_bytes: int = Field(500 * 2**20, ge=1024, description="Largest uploaded data set.")
+    max_structures: int = Field(1000, ge=1, description="Structures in one request.")
+    max_atoms: int = Field(2000, ge=1, description="Atoms in one structure.")
+    max_grid_points: int = Field(
+        160**3, ge=1000, description="Largest grid of a transform, about 100 bytes a point."
+    )
+    max_pending: int = Field(400, ge=1, description="Structures accepted and not yet answered; 503 above.")
+    timeout: float = Field(60.0, gt=0, description="Seconds that one piece of work may take.")
+    shutdown_grace: int = Field(60, ge=0, description="Seconds that running requests get at shutdown.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of the sources, first wins."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

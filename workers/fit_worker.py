@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams
 from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights

@@ -186,6 +186,7 @@ class _Pool(Generic[UnitId]):
 
     def _worker_died(self, worker: _Worker[UnitId], error: Exception) -> None:
         lost = self._take_back(worker)
+        self._log.warning("a worker died", units=lost)
         # Any of them may be the cause: the answers of those that were done can be lost with the process.
         for unit in lost:
             self._blame(unit, error)
@@ -214,7 +215,7 @@ class _Pool(Generic[UnitId]):
     def _blame(self, unit: UnitId, error: Exception) -> None:
         self._deaths[unit] = self._deaths.get(unit, 0) + 1
         deaths = self._deaths[unit]
-        self._log.warning("a worker died", unit=unit, deaths=deaths, allowed=self._retries)
+        self._log.info("a unit lost its worker", unit=unit, deaths=deaths, allowed=self._retries)
         if deaths >= self._retries:
             raise WorkerError(
                 f"unit {unit} lost its worker {deaths} times, last with: {_last_line(error)}"

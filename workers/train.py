@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import FitError

@@ -156,7 +156,7 @@ def test_evaluate(workplace: Workplace, tmp_path: Path) -> None:
 def test_info(workplace: Workplace) -> None:
     store = json.loads(run("info", workplace.store, "--json").stdout)
     assert store["structures"] == 60
-    assert store["translated copies"] == 15
+    assert store["translated copies"] == 24
     assert store["relaxation paths"] == 30
     assert store["complete"] is True
     assert store["damaged"] == []

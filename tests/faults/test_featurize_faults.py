@@ -1,10 +1,11 @@
 """Faults injected into featurization at work; each test asserts that the fault took place."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -62,34 +63,35 @@ def run(structures, path, on_progress=None):
     )
 
 
-def working_process(but_not, seconds=30):
-    """Process of a worker that is computing a unit right now."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for process in psutil.Process().children(recursive=True):
-            try:
-                working = process.name().startswith("ray::Featurizer.featurize")
-            except psutil.NoSuchProcess:
-                continue
-            if working and process.pid not in but_not:
-                return process
-        time.sleep(0.005)
-    raise TimeoutError("no worker is at work")
+def kill_a_working_process(but_not):
+    """Kill a worker that is computing a unit right now; its process id, or None if none is at this moment."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::Featurizer.featurize") and process.pid not in but_not:
+                process.kill()
+                return process.pid
+    return None
 
 
 def test_killed_workers_are_replaced_and_the_bytes_are_the_same(structures, undisturbed, tmp_path):
     killed = []
     calls = []
+    ended = threading.Event()
 
-    def kill_every_third(n):
-        calls.append(n)
-        if len(calls) % 3 == 0 and len(killed) < 5:
-            process = working_process(killed)
-            process.kill()
-            killed.append(process.pid)
+    def kill_one_after_another():
+        # In a thread: the run goes on meanwhile, so that there always is a worker at work sooner or later.
+        while not ended.wait(0.002) and len(killed) < 5:
+            if len(calls) >= 2 * (len(killed) + 1) and (pid := kill_a_working_process(killed)) is not None:
+                killed.append(pid)
 
-    with capture_logs() as logs:
-        store = run(structures, tmp_path / "store", kill_every_third)
+    killer = threading.Thread(target=kill_one_after_another)
+    killer.start()
+    try:
+        with capture_logs() as logs:
+            store = run(structures, tmp_path / "store", calls.append)
+    finally:
+        ended.set()
+        killer.join()
     assert len(killed) == 5
     assert sum(entry["event"] == "a worker died" for entry in logs) == 5
     assert sum(calls) == len(structures)

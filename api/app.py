@@ -1,0 +1,122 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from api.errors import PROBLEM, add_error_handlers
+from api.middleware import REQUEST_ID, LimitedBody, Observed
+from api.routers import health, models, predictions, properties
+from api.schemas import Problem
+from api.state import Service
+from service.settings import ServeSettings
+
+STATIC = Path(__file__).parent / "static"
+
+DESCRIPTION = (
+    "Energies of periodic atomic structures from wavelet scattering features and averaged sparse linear "
+    "models, with uncertainties, and properties that follow from them. Lengths are in Angstrom, energies in "
+    "eV, moduli in GPa."
+)
+_STATUSES = {
+    400: "Malformed JSON",
+    401: "No valid key",
+    403: "Key without the scope",
+    404: "Unknown model",
+    413: "Body too large",
+    415: "Format that is not read",
+    422: "Content that cannot be used; fields and structures are named",
+    503: "Too much work is waiting; see Retry-After",
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": text,
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, text in _STATUSES.items()
+}
+
+
+def create_app(settings: ServeSettings | None = None) -> FastAPI:
+    """An application with its own processes and models; nothing starts before its lifespan does."""
+    settings = settings or ServeSettings()
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await service.start()
+            yield
+        finally:
+            service.stop()
+
+    app = FastAPI(
+        title="Atomscatter",
+        version=_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        responses=_RESPONSES,
+    )
+    app.state.service = service
+    add_error_handlers(app)
+    for router in (predictions.router, properties.router, models.router, health.router):
+        app.include_router(router)
+    _add_page(app)
+    _describe_problems(app)
+
+    def limit_of(path: str) -> int:
+        return settings.max_dataset_bytes if path == "/v1/datasets" else settings.max_body_bytes
+
+    app.add_middleware(LimitedBody, limit_of=limit_of)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID],
+        )
+    app.add_middleware(Observed, metrics=service.metrics)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem document into the OpenAPI schema, in place of FastAPI's own form of errors."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = make()
+            components = schema["components"]["schemas"]
+            components["Problem"] = Problem.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                components.pop(name, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("atomscatter")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -1,0 +1,129 @@
+"""Every error as RFC 9457 ``application/problem+json``; one table says which status an error has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from atomscatter.errors import (
+    AtomscatterError,
+    ConfigError,
+    DataError,
+    ModelError,
+    StructureError,
+    WorkerError,
+)
+from service.uploads import UnsupportedUploadError, UploadError
+from workers.prediction_pool import BusyError, OverrunError
+
+PROBLEM = "application/problem+json"
+
+STATUS: dict[type[Exception], int] = {
+    StructureError: 422,
+    UploadError: 422,
+    DataError: 422,
+    ConfigError: 422,
+    UnsupportedUploadError: 415,
+    ModelError: 404,
+    BusyError: 503,
+    OverrunError: 422,
+    WorkerError: 503,
+}
+"""Status of the library's errors; a class that is not named has that of its nearest base."""
+
+_MALFORMED = {"json_invalid", "missing_body"}
+
+
+class StructuresError(AtomscatterError):
+    """Structures of a request cannot be used; ``problems`` has (pointer, index, reason) for each."""
+
+    def __init__(self, problems: Sequence[tuple[str, int | None, str]]) -> None:
+        super().__init__(f"{len(problems)} of the structures cannot be used")
+        self.problems = problems
+
+
+STATUS[StructuresError] = 422
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem document; ``errors`` are objects with ``pointer``, ``detail`` and, for structures,
+    ``index``."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type=PROBLEM)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make an app answer with problem documents only."""
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(AtomscatterError, _on_ours)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def pointer(parts: Sequence[str | int]) -> str:
+    """JSON pointer (RFC 6901)."""
+    return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)
+
+
+def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # The rejected input is not repeated: it may be large, or hold numbers that are not JSON.
+    found = [_one_invalid(e) for e in error.errors()[:100]]
+    if any(e["type"] in _MALFORMED for e in error.errors()):
+        return problem(400, "the body is not valid JSON", errors=found)
+    return problem(422, f"{len(error.errors())} fields are not valid", errors=found)
+
+
+def _one_invalid(error: Mapping[str, Any]) -> dict[str, Any]:
+    place, *rest = error["loc"]
+    found: dict[str, Any] = {"detail": error["msg"], "in": place, "pointer": pointer(rest)}
+    if len(rest) > 1 and rest[0] == "structures" and isinstance(rest[1], int):
+        found["index"] = rest[1]
+    return found
+
+
+def _on_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _on_ours(_: Request, error: Exception) -> JSONResponse:
+    status = next(STATUS[kind] for kind in [*type(error).__mro__, AtomscatterError] if kind in STATUS)
+    if isinstance(error, BusyError):
+        return problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
+    if isinstance(error, StructuresError):
+        errors = [{"pointer": p, "index": i, "detail": reason} for p, i, reason in error.problems]
+        return problem(status, str(error), errors=errors)
+    if isinstance(error, UploadError):
+        errors = [{"pointer": "/file", "index": i, "detail": reason} for i, reason in error.problems]
+        return problem(status, f"{len(errors)} problems in the file", errors=errors)
+    headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(status, str(error), headers=headers)
+
+
+STATUS[AtomscatterError] = 500
+
+
+def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    structlog.get_logger().error("unexpected error", path=request.url.path, exc_info=error)
+    return problem(500, "an unexpected error; the log has it under the request id")

@@ -1,0 +1,44 @@
+"""Probes and metrics for operators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from api.state import Service, service_of
+
+router = APIRouter(tags=["operation"])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+class Health(BaseModel):
+    """What a probe is told."""
+
+    status: str
+    model: str | None = None
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """The process answers."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready")
+async def ready(service: ServiceOf) -> Health:
+    """The model is loaded and predictions can be made."""
+    if not service.ready:
+        raise HTTPException(503, "the model is being loaded", {"Retry-After": "1"})
+    return Health(status="ok", model=service.active.id)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: ServiceOf) -> PlainTextResponse:
+    """Metrics in Prometheus' text format."""
+    service.metrics.pending.set(service.pool.pending)
+    return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,69 @@
+"""/v1/models: what models there are, what is known about them, and which one is active."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from api.security import needs
+from api.state import Service, service_of
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the model.")]
+
+
+class ModelList(BaseModel):
+    """Ids of all models."""
+
+    active: str
+    models: list[str]
+
+
+class ModelDescription(BaseModel):
+    """A model and its card."""
+
+    id: str
+    active: bool
+    n_models: int = Field(description="Linear models that are averaged.")
+    n_features: int
+    species: list[str] = Field(description="Chemical symbols that the model knows.")
+    data_hash: str
+    scattering: dict[str, Any] = Field(description="Configuration of the transform; lengths in Angstrom.")
+    reference_energies: dict[str, float] | None = Field(description="eV/atom.")
+    training: dict[str, Any] = Field(description="Model card: seeds, versions, errors in eV/atom.")
+
+
+@router.get("", dependencies=[Depends(needs("predict"))])
+async def models(service: ServiceOf) -> ModelList:
+    """Ids of all models, the embedded one first."""
+    return ModelList(active=service.active.id, models=await run_in_threadpool(service.registry.ids))
+
+
+@router.get("/{model_id}", dependencies=[Depends(needs("predict"))])
+async def model(model_id: Id, service: ServiceOf) -> ModelDescription:
+    """What is known about a model."""
+    found = await service.model(model_id)
+    ensemble = found.ensemble
+    return ModelDescription(
+        id=found.id,
+        active=found.id == service.active.id,
+        n_models=ensemble.n_models,
+        n_features=ensemble.n_features,
+        species=list(ensemble.scattering.species),
+        data_hash=ensemble.data_hash,
+        scattering=ensemble.scattering_config,
+        reference_energies=ensemble.reference_energies,
+        training=ensemble.card,
+    )
+
+
+@router.post("/{model_id}/activate", dependencies=[Depends(needs("jobs"))])
+async def activate(model_id: Id, service: ServiceOf) -> ModelList:
+    """Make a model the active one; requests that are being answered keep theirs."""
+    await service.activate(model_id)
+    return await models(service)

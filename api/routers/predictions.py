@@ -1,0 +1,48 @@
+"""POST /v1/predictions: energies of structures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Query, UploadFile
+
+from api.schemas import ModelId, PredictionOut, PredictionsRequest, PredictionsResponse
+from api.security import needs
+from api.state import ServedModel, Service, service_of
+from atomscatter.ensemble import Prediction
+
+router = APIRouter(prefix="/v1/predictions", tags=["predictions"], dependencies=[Depends(needs("predict"))])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+@router.post("")
+async def predict(body: PredictionsRequest, service: ServiceOf) -> PredictionsResponse:
+    """Energies of structures, in their order."""
+    model = await service.model(body.model)
+    return _response(model, await service.predict(model, [s.atoms() for s in body.structures]))
+
+
+@router.post("/file")
+async def predict_file(
+    file: Annotated[UploadFile, File(description="Extended XYZ (any number of frames), CIF or POSCAR.")],
+    service: ServiceOf,
+    model: Annotated[ModelId, Query()] = None,
+) -> PredictionsResponse:
+    """Energies of all structures of a file, in their order."""
+    served = await service.model(model)
+    found = await service.pool.read(
+        file.filename or "",
+        await file.read(),
+        max_structures=service.settings.max_structures,
+        max_atoms=service.settings.max_atoms,
+    )
+    return _response(served, await service.predict(served, [s.atoms for s in found], "/file"))
+
+
+def _response(model: ServedModel, predictions: list[Prediction]) -> PredictionsResponse:
+    return PredictionsResponse(
+        model=model.id,
+        data_hash=model.ensemble.data_hash,
+        predictions=[PredictionOut.of(p) for p in predictions],
+    )

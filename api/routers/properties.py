@@ -1,0 +1,80 @@
+"""POST /v1/properties/...: what follows from energies of several structures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+
+from api.schemas import (
+    BarrierRequest,
+    BarrierResponse,
+    BulkModulusRequest,
+    BulkModulusResponse,
+    RadialPair,
+    RadialRequest,
+    RadialResponse,
+    VoltageRequest,
+    VoltageResponse,
+)
+from api.security import needs
+from api.state import Service, service_of
+from atomscatter.errors import DataError
+from atomscatter.radial import radial_distribution
+from atomscatter.strain import STRAINS, strained
+from atomscatter.structures import check_atoms
+from service import properties
+
+router = APIRouter(prefix="/v1/properties", tags=["properties"], dependencies=[Depends(needs("predict"))])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+@router.post("/bulk-modulus")
+async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModulusResponse:
+    """Bulk modulus of one structure, which is strained here, or of a strain series."""
+    model = await service.model(body.model)
+    given = [s.atoms() for s in body.structures]
+    if len(given) == 1:
+        series = strained(given[0], body.strains or STRAINS)
+    elif body.strains is None:
+        series = given
+    else:
+        raise DataError("strains belong to one structure, not to a series")
+    predictions = await service.predict(model, series)
+    found = await run_in_threadpool(properties.bulk_modulus, series, predictions)
+    return BulkModulusResponse(**asdict(found))
+
+
+@router.post("/migration-barrier")
+async def migration_barrier(body: BarrierRequest, service: ServiceOf) -> BarrierResponse:
+    """Barrier and energy profile along the ordered images of one path."""
+    model = await service.model(body.model)
+    images = [s.atoms() for s in body.structures]
+    predictions = await service.predict(model, images)
+    return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
+
+
+@router.post("/voltage-curve")
+async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResponse:
+    """Voltage against the metal along the lower convex hull of the formation energies."""
+    model = await service.model(body.model)
+    structures = [s.atoms() for s in body.structures]
+    predictions = await service.predict(model, structures)
+    return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
+
+
+@router.post("/radial-distribution")
+async def radial(body: RadialRequest) -> RadialResponse:
+    """Radial distribution functions of each pair of elements; needs no model."""
+    atoms = body.structure.atoms()
+    r, functions = await run_in_threadpool(_radial, atoms, body.cutoff, body.width)
+    pairs = [RadialPair(elements=list(pair), g=g.tolist()) for pair, g in functions.items()]
+    return RadialResponse(r=r.tolist(), pairs=pairs)
+
+
+def _radial(atoms, cutoff, width):  # type: ignore[no-untyped-def]
+    check_atoms(atoms)
+    return radial_distribution(atoms, cutoff=cutoff, width=width)

@@ -1,0 +1,223 @@
+"""Bodies of requests and answers; names follow OPTIMADE, units are in the descriptions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from atomscatter.ensemble import Prediction
+
+Vector = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+
+LARGEST_SCORE = 1e9
+"""Infinity is no JSON number: larger extrapolation scores are given as this."""
+
+EXAMPLE_STRUCTURE: dict[str, Any] = {
+    "lattice_vectors": [[4.39, 0, 0], [0, 4.39, 0], [0, 0, 4.39]],
+    "cartesian_site_positions": [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]],
+    "species_at_sites": ["Li", "Li", "Si", "Li"],
+}
+
+
+class Body(BaseModel):
+    """A request body: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Structure(Body):
+    """A structure, periodic in three directions."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_STRUCTURE]})
+
+    lattice_vectors: Annotated[list[Vector], Field(min_length=3, max_length=3)] = Field(
+        description="Three cell vectors, Angstrom."
+    )
+    cartesian_site_positions: list[Vector] = Field(
+        min_length=1, description="Position of each atom, Angstrom, inside the cell or not."
+    )
+    species_at_sites: list[Annotated[str, Field(max_length=3)]] = Field(
+        min_length=1, description="Chemical symbol of each atom."
+    )
+
+    @field_validator("species_at_sites")
+    @classmethod
+    def _known(cls, symbols: list[str]) -> list[str]:
+        for i, symbol in enumerate(symbols):
+            if atomic_numbers.get(symbol, 0) < 1:
+                raise ValueError(f"site {i}: {symbol!r} is no chemical element")
+        return symbols
+
+    @model_validator(mode="after")
+    def _one_species_for_each_site(self) -> Structure:
+        sites, species = len(self.cartesian_site_positions), len(self.species_at_sites)
+        if sites != species:
+            raise ValueError(f"{sites} positions and {species} species; there must be one for each site")
+        return self
+
+    def atoms(self) -> Atoms:
+        """As ASE Atoms."""
+        return Atoms(
+            [atomic_numbers[s] for s in self.species_at_sites],
+            positions=np.array(self.cartesian_site_positions, dtype=float),
+            cell=np.array(self.lattice_vectors, dtype=float),
+            pbc=True,
+        )
+
+
+Structures = Annotated[
+    list[Structure], Field(min_length=1, max_length=10_000, description="Answered in this order.")
+]
+ModelId = Annotated[
+    str | None,
+    Field(pattern="^[0-9a-f]{16}$", description="Id of a stored model. Default: the active one."),
+]
+
+
+class PredictionsRequest(Body):
+    """Structures to predict."""
+
+    structures: Structures
+    model: ModelId = None
+
+
+class PredictionOut(BaseModel):
+    """Energy of one structure."""
+
+    n_atoms: int
+    energy: float = Field(description="Total energy of the cell, eV.")
+    energy_per_atom: float = Field(description="eV/atom.")
+    formation_energy_per_atom: float | None = Field(
+        description="Relative to the elements, eV/atom; null when the model has no reference energies."
+    )
+    uncertainty: float = Field(description="Standard deviation over the models, eV/atom.")
+    extrapolating: bool = Field(description="Whether the structure is unlike the training data (score > 1).")
+    extrapolation_score: float = Field(
+        description="Distance from the training data, dimensionless; 1e9: any more."
+    )
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> PredictionOut:
+        """From the library's prediction."""
+        values = {name: getattr(prediction, name) for name in cls.model_fields}
+        return cls(**values | {"extrapolation_score": min(prediction.extrapolation_score, LARGEST_SCORE)})
+
+
+class PredictionsResponse(BaseModel):
+    """Predictions in the order of the structures."""
+
+    model: str = Field(description="Id of the model.")
+    data_hash: str = Field(description="Hash of the data that the model was trained on.")
+    predictions: list[PredictionOut]
+
+
+class BulkModulusRequest(Body):
+    """One structure, which the service strains, or a strain series of one structure."""
+
+    structures: Structures
+    strains: list[Annotated[float, Field(ge=-0.3, le=0.3)]] | None = Field(
+        None,
+        min_length=5,
+        max_length=101,
+        description="Side-length strains for one structure. Default: -0.05 to 0.05 in steps of 0.01.",
+    )
+    model: ModelId = None
+
+
+class BarrierRequest(Body):
+    """Ordered images of one migration path."""
+
+    structures: Structures
+    model: ModelId = None
+
+
+class VoltageRequest(Body):
+    """Structures with different contents of the working ion."""
+
+    structures: Structures
+    ion: str = Field("Li", pattern="^[A-Z][a-z]?$", description="Chemical symbol of the working ion.")
+    model: ModelId = None
+
+
+class PointOut(BaseModel):
+    """One structure of a series."""
+
+    energy: float = Field(description="Total energy of the cell, eV.")
+    uncertainty: float = Field(description="Standard deviation over the models, eV/atom.")
+    extrapolating: bool
+    extrapolation_score: float
+
+
+class BulkModulusResponse(BaseModel):
+    """Birch-Murnaghan equation of state; spreads are standard deviations over the folds of the ensemble."""
+
+    bulk_modulus: float | None = Field(description="GPa; null where the energies have no minimum.")
+    bulk_modulus_spread: float | None = Field(description="GPa.")
+    volume: float | None = Field(description="Equilibrium volume of the cell, Angstrom^3.")
+    energy: float | None = Field(description="Energy at that volume, eV.")
+    reason: str | None = Field(description="Why there is no modulus.")
+    volumes: list[float] = Field(description="Angstrom^3, in the order of the curve.")
+    curve: list[PointOut]
+    model: str
+
+
+class BarrierResponse(BaseModel):
+    """Energies along one migration path."""
+
+    barrier: float = Field(description="Highest minus lowest energy, eV.")
+    barrier_spread: float = Field(description="Standard deviation over the folds of the ensemble, eV.")
+    relative_energies: list[float] = Field(description="Of each image, relative to the first, eV.")
+    profile: list[PointOut]
+    model: str
+
+
+class VoltageResponse(BaseModel):
+    """Voltage against the metal along the lower convex hull of the formation energies."""
+
+    ion: str
+    x: list[float] = Field(description="Working ions per host atom at the corners of the hull.")
+    voltage: list[float] = Field(description="Between neighbouring corners, V.")
+    voltage_spread: list[float] = Field(description="Standard deviation over the folds, V.")
+    structure_x: list[float] = Field(description="Working ions per host atom of each structure.")
+    formation_energies: list[float] = Field(description="Of each structure, eV/atom.")
+    on_hull: list[bool]
+    extrapolating: list[bool]
+    model: str
+
+
+class RadialRequest(Body):
+    """One structure and how far to look."""
+
+    structure: Structure
+    cutoff: float = Field(8.0, gt=0.5, le=20, description="Largest distance, Angstrom.")
+    width: float = Field(0.1, ge=0.01, le=1, description="Width of a bin, Angstrom.")
+
+
+class RadialPair(BaseModel):
+    """g(r) of one pair of elements."""
+
+    elements: list[str] = Field(min_length=2, max_length=2)
+    g: list[float] = Field(description="Dimensionless; 1 for an ideal gas.")
+
+
+class RadialResponse(BaseModel):
+    """Radial distribution functions."""
+
+    r: list[float] = Field(description="Centres of the bins, Angstrom.")
+    pairs: list[RadialPair]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] = Field(
+        default_factory=list, description="Fields (JSON pointers) and structures (indices) at fault."
+    )

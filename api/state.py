@@ -1,0 +1,151 @@
+"""What the routes share: settings, processes, metrics, and the model that is active."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ase import Atoms
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from api.errors import StructuresError
+from api.metrics import Metrics
+from atomscatter.ensemble import Ensemble, Prediction
+from atomscatter.errors import ModelError, StructureError
+from atomscatter.structures import check_atoms
+from service.api_keys import ApiKeys
+from service.registry import ModelRegistry
+from service.settings import ServeSettings
+from workers.cluster import available_cores
+from workers.prediction_pool import PredictionPool
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that is ready for predictions."""
+
+    id: str
+    directory: Path
+    ensemble: Ensemble
+
+
+class Service:
+    """One for each app. A request takes its model once: a switch does not change it midway."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.keys = ApiKeys(settings.api_keys) if settings.api_keys else None
+        self.registry = ModelRegistry(settings.state / "models")
+        self._active: ServedModel | None = None
+        self._switching = asyncio.Lock()
+        self._pool: PredictionPool | None = None
+
+    async def start(self) -> None:
+        """Start the processes and load the active model in each."""
+        self._pool = PredictionPool(
+            self.settings.workers or available_cores(),
+            capacity=self.settings.max_pending,
+            timeout=self.settings.timeout,
+            max_points=self.settings.max_grid_points,
+        )
+        if self.settings.model is not None:
+            model_id = await run_in_threadpool(self.registry.add, self.settings.model)
+        else:
+            model_id = self.registry.active
+        await self._switch(model_id)
+
+    def stop(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions can be made."""
+        return self._active is not None
+
+    @property
+    def pool(self) -> PredictionPool:
+        """The prediction processes."""
+        assert self._pool is not None, "the service was not started"
+        return self._pool
+
+    @property
+    def active(self) -> ServedModel:
+        """The model that answers when a request names none."""
+        assert self._active is not None, "the service was not started"
+        return self._active
+
+    async def activate(self, model_id: str) -> None:
+        """Switch to a stored model once every process has loaded it. Raises ModelError for an unknown id."""
+        async with self._switching:
+            await self._switch(model_id)
+            await run_in_threadpool(self.registry.activate, model_id)
+
+    async def model(self, model_id: str | None) -> ServedModel:
+        """A stored model, or the active one. Raises ModelError for an unknown id."""
+        if model_id is None or model_id == self.active.id:
+            return self.active
+        return await run_in_threadpool(self._load, model_id)
+
+    async def predict(
+        self, model: ServedModel, structures: Sequence[Atoms], place: str = "/structures"
+    ) -> list[Prediction]:
+        """Predictions in order.
+
+        Args:
+            model: as :meth:`model` gives it.
+            structures: periodic or not, of any kind: they are checked here.
+            place: JSON pointer of the list that they come from, for the error.
+
+        Raises:
+            StructuresError: structures cannot be used; all of them are named.
+        """
+        if len(structures) > self.settings.max_structures:
+            raise StructuresError(
+                [(place, None, f"{len(structures)} structures; at most {self.settings.max_structures}")]
+            )
+        await run_in_threadpool(self._check, structures, model, place)
+        answers = await self.pool.predict(str(model.directory), structures)
+        problems = [(i, a) for i, a in enumerate(answers) if isinstance(a, StructureError)]
+        if problems:
+            raise StructuresError([(f"{place}/{i}", i, error.reason) for i, error in problems])
+        predictions = [a for a in answers if isinstance(a, Prediction)]
+        self.metrics.structures.inc(len(predictions))
+        return predictions
+
+    def _check(self, structures: Sequence[Atoms], model: ServedModel, place: str) -> None:
+        species = model.ensemble.scattering.species
+        problems: list[tuple[str, int | None, str]] = []
+        for index, atoms in enumerate(structures):
+            try:
+                if len(atoms) > self.settings.max_atoms:
+                    raise StructureError(f"has {len(atoms)} atoms; at most {self.settings.max_atoms}")
+                check_atoms(atoms, species=species)
+            except StructureError as error:
+                problems.append((f"{place}/{index}", index, error.reason))
+        if problems:
+            raise StructuresError(problems)
+
+    async def _switch(self, model_id: str) -> None:
+        served = await run_in_threadpool(self._load, model_id)
+        await self.pool.load(str(served.directory))
+        self._active = served
+        self.metrics.model.info({"id": served.id, "data_hash": served.ensemble.data_hash})
+
+    def _load(self, model_id: str) -> ServedModel:
+        directory = self.registry.directory(model_id)
+        ensemble = Ensemble.load(directory)
+        if ensemble.model_id != model_id:
+            raise ModelError(f"{directory} holds model {ensemble.model_id}, not {model_id}")
+        return ServedModel(model_id, directory, ensemble)
+
+
+def service_of(request: Request) -> Service:
+    """Dependency: the app's service."""
+    service: Service = request.app.state.service
+    return service

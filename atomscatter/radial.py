@@ -1,0 +1,47 @@
+"""Radial distribution functions g(r) of periodic structures."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
+
+from atomscatter.errors import ConfigError
+
+Float = NDArray[np.float64]
+
+
+def radial_distribution(
+    atoms: Atoms, *, cutoff: float = 8.0, width: float = 0.1
+) -> tuple[Float, dict[tuple[str, str], Float]]:
+    """g(r) of each pair of elements: pairs found over those of an ideal gas of the same density.
+
+    All periodic images count, so the cutoff may exceed half the cell.
+
+    Args:
+        atoms: periodic structure.
+        cutoff: largest distance, Angstrom (0 to 30).
+        width: of a bin, Angstrom.
+
+    Returns:
+        Centres of the bins, Angstrom, shape (n,), and g(r), dimensionless, shape (n,), for each pair of
+        elements in alphabetical order.
+
+    Raises:
+        ConfigError: cutoff or width is out of range.
+    """
+    if not 0 < cutoff <= 30 or not 0 < width <= cutoff:
+        raise ConfigError(f"cutoff {cutoff} must lie between 0 and 30 A, the width {width} below it")
+    edges = np.arange(round(cutoff / width) + 1) * width
+    first, second, distance = neighbor_list("ijd", atoms, float(edges[-1]))
+    symbols = np.array(atoms.get_chemical_symbols())
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    functions = {}
+    for a, b in combinations_with_replacement(sorted(set(symbols)), 2):
+        found = np.histogram(distance[(symbols[first] == a) & (symbols[second] == b)], edges)[0]
+        n_a, n_b = np.count_nonzero(symbols == a), np.count_nonzero(symbols == b)
+        functions[a, b] = found / (n_a * n_b / atoms.get_volume() * shells)
+    return (edges[:-1] + edges[1:]) / 2, functions

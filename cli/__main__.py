@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``atomscatter``."""
+
+from cli.app import main
+
+main()

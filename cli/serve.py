@@ -1,0 +1,74 @@
+"""``atomscatter serve`` and ``atomscatter api-key``: the web service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import options
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the model to serve. Default: the active one, at first the embedded model.",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of models, data sets and jobs. Default: atomscatter-state.", show_default=False
+        ),
+    ] = None,
+    workers: options.Workers = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Serve predictions over HTTP, and a page at /; further settings: ATOMSCATTER_... or atomscatter.toml."""
+    import uvicorn
+    from pydantic import ValidationError
+
+    from api.app import create_app
+    from atomscatter.ensemble import Ensemble
+    from atomscatter.errors import ConfigError
+    from service.logs import configure_logging
+    from service.settings import ServeSettings
+
+    configure_logging(options.verbosity(quiet, verbose))
+    given: dict[str, Any] = {"model": model, "state": state, "workers": workers}
+    try:
+        settings = ServeSettings(**{k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"settings: {'; '.join(problems)}") from error
+    if settings.model is not None:
+        Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        access_log=False,  # the service has its own, with request ids
+        log_level="warning",
+        timeout_graceful_shutdown=settings.shutdown_grace,
+        server_header=False,
+    )
+
+
+def api_key(
+    name: Annotated[str, typer.Argument(help="A word that says whose key it is.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="predict or jobs; may be repeated. Default: predict.")
+    ] = None,
+) -> None:
+    """Make an API key: the key itself on standard error, the line for the file of keys on standard output."""
+    from service.api_keys import new_key
+
+    key, line = new_key(name, scope or ["predict"])
+    typer.echo(f"Key (shown only now): {key}", err=True)
+    typer.echo(line)

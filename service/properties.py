@@ -1,0 +1,201 @@
+"""Material properties from predicted energies, each with its spread over the folds of the ensemble.
+
+The functions take structures with their predictions, wherever these were made, so that the command line and
+the web service share them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from atomscatter.ensemble import Prediction
+from atomscatter.errors import DataError
+from atomscatter.properties import barrier, fit_equation_of_state
+from atomscatter.strain import volumes_of
+from atomscatter.voltage import VoltageCurve, ion_content, voltage_curve
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One structure of a series."""
+
+    energy: float
+    """Total energy of the cell, eV."""
+    uncertainty: float
+    """Standard deviation over the models, eV/atom."""
+    extrapolating: bool
+    extrapolation_score: float
+
+
+@dataclass(frozen=True)
+class BulkModulus:
+    """Equation of state of one structure under hydrostatic strain."""
+
+    bulk_modulus: float | None
+    """GPa; None where the energies have no minimum among the volumes."""
+    bulk_modulus_spread: float | None
+    """Standard deviation over the folds that have a minimum, GPa; None for fewer than two."""
+    volume: float | None
+    """Equilibrium volume of the cell, Angstrom^3."""
+    energy: float | None
+    """Energy at that volume, eV."""
+    reason: str | None
+    """Why there is no modulus."""
+    volumes: tuple[float, ...]
+    """Angstrom^3."""
+    curve: tuple[Point, ...]
+    model: str
+
+
+@dataclass(frozen=True)
+class MigrationBarrier:
+    """Energies along one migration path."""
+
+    barrier: float
+    """Highest minus lowest energy, eV."""
+    barrier_spread: float
+    """Standard deviation of the barrier over the folds, eV."""
+    relative_energies: tuple[float, ...]
+    """Energy of each image minus that of the first, eV."""
+    profile: tuple[Point, ...]
+    model: str
+
+
+@dataclass(frozen=True)
+class Voltages:
+    """Voltage curve of an electrode; see :mod:`atomscatter.voltage`."""
+
+    ion: str
+    x: tuple[float, ...]
+    """Working ions per host atom at the corners of the hull."""
+    voltage: tuple[float, ...]
+    """Between neighbouring corners, V against the metal."""
+    voltage_spread: tuple[float, ...]
+    """Standard deviation over the folds of the voltage in the middle of each step, V."""
+    structure_x: tuple[float, ...]
+    formation_energies: tuple[float, ...]
+    """Of each structure, eV/atom."""
+    on_hull: tuple[bool, ...]
+    extrapolating: tuple[bool, ...]
+    model: str
+
+
+def bulk_modulus(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -> BulkModulus:
+    """Bulk modulus of a strain series (see :func:`atomscatter.strain.strained`).
+
+    Raises DataError for fewer than two structures or another number of atoms in one of them.
+    """
+    _check_series(structures, "a bulk modulus")
+    volumes = volumes_of(structures)
+    modulus = volume = energy = reason = None
+    try:
+        fit = fit_equation_of_state(volumes, _energies(predictions))
+        modulus, volume, energy = fit.bulk_modulus, fit.volume, fit.energy
+    except DataError as error:
+        reason = str(error)
+    by_fold = [_modulus_or_nan(volumes, e) for e in _energies_by_fold(predictions)]
+    known = [m for m in by_fold if math.isfinite(m)]
+    return BulkModulus(
+        bulk_modulus=modulus,
+        bulk_modulus_spread=float(np.std(known)) if modulus is not None and len(known) > 1 else None,
+        volume=volume,
+        energy=energy,
+        reason=reason,
+        volumes=tuple(volumes.tolist()),
+        curve=_points(predictions),
+        model=predictions[0].model,
+    )
+
+
+def migration_barrier(images: Sequence[Atoms], predictions: Sequence[Prediction]) -> MigrationBarrier:
+    """Barrier along the ordered images of one path.
+
+    Raises DataError for fewer than two images or another number of atoms in one of them.
+    """
+    _check_series(images, "a barrier")
+    energies = _energies(predictions)
+    return MigrationBarrier(
+        barrier=barrier(energies),
+        barrier_spread=float(np.std([barrier(e) for e in _energies_by_fold(predictions)])),
+        relative_energies=tuple((energies - energies[0]).tolist()),
+        profile=_points(predictions),
+        model=predictions[0].model,
+    )
+
+
+def voltages(structures: Sequence[Atoms], predictions: Sequence[Prediction], ion: str = "Li") -> Voltages:
+    """Voltage curve over structures with different contents of the working ion.
+
+    Raises DataError when the model has no reference energies for the elements, or the contents do not make a
+    curve.
+    """
+    formation = [p.formation_energy_per_atom for p in predictions]
+    known = np.array([f for f in formation if f is not None])
+    if len(known) < len(formation):
+        raise DataError(
+            f"structure {formation.index(None)}: the model has no reference energies of its elements, "
+            "which a voltage needs"
+        )
+    x = np.array([ion_content(atoms, ion) for atoms in structures])
+    curve = voltage_curve(x, known)
+    # The references enter each fold like the mean: shift by the difference of the energies per atom.
+    mean = np.array([p.energy_per_atom for p in predictions])
+    folds = np.array([p.energy_per_atom_by_fold for p in predictions]).T
+    middles = (curve.x[:-1] + curve.x[1:]) / 2
+    by_fold = [_voltage_at(voltage_curve(x, known + fold - mean), middles) for fold in folds]
+    return Voltages(
+        ion=ion,
+        x=tuple(curve.x.tolist()),
+        voltage=tuple(curve.voltage.tolist()),
+        voltage_spread=tuple(np.std(by_fold, axis=0).tolist()),
+        structure_x=tuple(x.tolist()),
+        formation_energies=tuple(known.tolist()),
+        on_hull=tuple(curve.on_hull.tolist()),
+        extrapolating=tuple(p.extrapolating for p in predictions),
+        model=predictions[0].model,
+    )
+
+
+def _check_series(structures: Sequence[Atoms], what: str) -> None:
+    if len(structures) < 2:
+        raise DataError(f"{what} needs at least two structures, not {len(structures)}")
+    first = structures[0].get_chemical_formula()
+    for index, atoms in enumerate(structures):
+        if (formula := atoms.get_chemical_formula()) != first:
+            raise DataError(
+                f"structure {index} is {formula}, the first is {first}; {what} needs one composition"
+            )
+
+
+def _energies(predictions: Sequence[Prediction]) -> Float:
+    return np.array([p.energy for p in predictions])
+
+
+def _energies_by_fold(predictions: Sequence[Prediction]) -> Float:
+    """Total energies, eV, shape (n_folds, n_structures)."""
+    return np.array([[e * p.n_atoms for e in p.energy_per_atom_by_fold] for p in predictions]).T
+
+
+def _points(predictions: Sequence[Prediction]) -> tuple[Point, ...]:
+    return tuple(Point(p.energy, p.uncertainty, p.extrapolating, p.extrapolation_score) for p in predictions)
+
+
+def _modulus_or_nan(volumes: Float, energies: Float) -> float:
+    try:
+        return fit_equation_of_state(volumes, energies).bulk_modulus
+    except DataError:
+        return math.nan
+
+
+def _voltage_at(curve: VoltageCurve, x: Any) -> Float:
+    step = np.clip(np.searchsorted(curve.x, x, side="right") - 1, 0, len(curve.voltage) - 1)
+    return np.asarray(curve.voltage[step])

@@ -1,0 +1,87 @@
+"""Stored models of the service, and which of them is active.
+
+<root>/<model id>/   card.json and weights.npz, and report/ where training left one
+<root>/active        id of the active model; without the file, the embedded model is active
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from atomscatter.ensemble import CARD_FILE, Ensemble
+from atomscatter.errors import ModelError
+from service.default_model import embedded_model
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_ACTIVE = "active"
+
+
+class ModelRegistry:
+    """Models below one directory; the embedded model always belongs to them.
+
+    Args:
+        root: directory, made when the first model is added.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._embedded_id = Ensemble.load(embedded_model()).model_id
+
+    def ids(self) -> list[str]:
+        """Ids of all models, the embedded one first."""
+        stored = (p.name for p in self.root.glob("*") if self._is_model(p))
+        return [self._embedded_id, *sorted(set(stored) - {self._embedded_id})]
+
+    def directory(self, model_id: str) -> Path:
+        """Where a model is stored. Raises ModelError for an unknown id."""
+        if model_id == self._embedded_id:
+            return embedded_model()
+        path = self.root / model_id
+        if not self._is_model(path):
+            raise ModelError(f"there is no model {model_id}")
+        return path
+
+    def add(self, directory: Path) -> str:
+        """Copy a model directory into the registry; its id. A model that is there already is left alone.
+
+        Raises ModelError when the directory holds no valid model.
+        """
+        model_id = Ensemble.load(directory).model_id
+        target = self.root / model_id
+        if target.exists():
+            return model_id
+        self.root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        try:
+            shutil.copytree(directory, scratch / model_id)
+            (scratch / model_id).replace(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return model_id
+
+    @property
+    def active(self) -> str:
+        """Id of the active model."""
+        try:
+            model_id = (self.root / _ACTIVE).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return self._embedded_id
+        return model_id if model_id in self.ids() else self._embedded_id
+
+    def activate(self, model_id: str) -> None:
+        """Make a model the active one, for this and later processes. Raises ModelError for an unknown id."""
+        self.directory(model_id)
+        self.root.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=".active-", dir=self.root)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(model_id + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).replace(self.root / _ACTIVE)
+
+    def _is_model(self, path: Path) -> bool:
+        return bool(_ID.fullmatch(path.name)) and (path / CARD_FILE).is_file()

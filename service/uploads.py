@@ -1,0 +1,118 @@
+"""Structures from uploaded bytes: formats that are safe to parse, checked before a parser sees them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from atomscatter.errors import AtomscatterError
+from service.reading import BadStructure, LabelledStructure, read_structures
+
+FORMATS = {"extxyz": "structures.extxyz", "cif": "structure.cif", "vasp": "POSCAR"}
+"""Format -> name under which the content is parsed: nothing in it can be mistaken for anything else."""
+
+_SUFFIXES = {
+    ".extxyz": "extxyz",
+    ".xyz": "extxyz",
+    ".cif": "cif",
+    ".vasp": "vasp",
+    ".poscar": "vasp",
+    ".contcar": "vasp",
+}
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?"
+_VECTOR = re.compile(rf"\s*(?:{_NUMBER}\s+){{2}}{_NUMBER}(?:\s|$)")
+_HEADER_LINES = 9  # of a POSCAR, to its first position
+
+
+class UnsupportedUploadError(AtomscatterError):
+    """The content is of no format that is read from an upload."""
+
+
+class UploadError(AtomscatterError):
+    """Structures of an upload cannot be used; ``problems`` has one entry for each."""
+
+    def __init__(self, problems: list[tuple[int | None, str]]) -> None:
+        super().__init__(problems)  # all that a copy in another process is made of
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(reason for _, reason in self.problems)
+
+
+def upload_format(name: str, content: bytes) -> str:
+    """Format of an upload: "extxyz", "cif" or "vasp", from its name, else from its content.
+
+    Raises UnsupportedUploadError when it is none of these.
+    """
+    if b"\0" in content[:4096]:
+        raise UnsupportedUploadError("binary files are not read; send extended XYZ, CIF or POSCAR text")
+    base = PurePosixPath(name.replace("\\", "/")).name
+    by_name = _SUFFIXES.get(PurePosixPath(base).suffix.lower())
+    if by_name is None and base.upper().startswith(("POSCAR", "CONTCAR")):
+        by_name = "vasp"
+    found = by_name or _format_of(content)
+    if found is None:
+        raise UnsupportedUploadError("the content is neither extended XYZ nor CIF nor POSCAR")
+    return found
+
+
+def read_upload(
+    name: str, content: bytes, *, max_structures: int, max_atoms: int, with_energies: bool = False
+) -> list[LabelledStructure]:
+    """All structures of an upload, in order.
+
+    Args:
+        name: file name given by the sender; only its ending is looked at.
+        content: the bytes.
+        max_structures, max_atoms: more structures, or atoms in one of them, are refused.
+        with_energies: a structure without an energy is bad (training data).
+
+    Raises:
+        UnsupportedUploadError: no format that is read.
+        UploadError: no structure, a bad one or too many; every problem with its index.
+    """
+    kind = upload_format(name, content)
+    if kind == "vasp":
+        _check_poscar(content, max_atoms)
+    with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
+        path = Path(directory) / FORMATS[kind]
+        path.write_bytes(content)
+        good, bad = read_structures([path], need_energy=with_energies)
+    _refuse(bad)
+    if len(good) > max_structures:
+        raise UploadError([(None, f"{len(good)} structures; at most {max_structures} are accepted")])
+    large = [s for s in good if len(s.atoms) > max_atoms]
+    if large:
+        raise UploadError(
+            [(s.index, f"has {len(s.atoms)} atoms; at most {max_atoms} are accepted") for s in large]
+        )
+    return good
+
+
+def _refuse(bad: list[BadStructure]) -> None:
+    if bad:
+        raise UploadError([(b.index, b.reason) for b in bad])
+
+
+def _format_of(content: bytes) -> str | None:
+    lines = content[:8192].decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()
+    filled = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if filled and filled[0].strip().isdigit():
+        return "extxyz"
+    if filled and filled[0].lower().startswith("data_"):
+        return "cif"
+    if len(lines) > 5 and all(_VECTOR.match(line) for line in lines[2:5]):
+        return "vasp"
+    return None
+
+
+def _check_poscar(content: bytes, max_atoms: int) -> None:
+    """Refuse counts of atoms that the file does not have: the parser would make lists of that length."""
+    lines = content.split(b"\n", _HEADER_LINES)
+    for line in lines[5:7]:
+        counts = [int(word[:18]) for word in line.split() if word.isdigit()]
+        if sum(counts) > min(max_atoms, content.count(b"\n") + 1):
+            raise UploadError(
+                [(0, f"claims {sum(counts)} atoms; the file does not have them, or more than {max_atoms}")]
+            )

@@ -1,0 +1,103 @@
+"""What runs inside a prediction process: models by directory, and the functions that use them."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from atomscatter.ensemble import Ensemble, Prediction
+from atomscatter.errors import StructureError
+from service.reading import LabelledStructure
+from service.uploads import read_upload
+
+MAX_MODELS = 2  # kept in memory: the active one, and the one before or after it
+
+PlainStructure = tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]
+"""Atomic numbers, positions (Angstrom), cell (Angstrom) of a periodic structure."""
+
+_models: OrderedDict[tuple[str, int], Ensemble] = OrderedDict()
+
+
+def start(parent: int) -> None:
+    """To be called once in a new process: one thread, and no life after the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its processes end
+    threadpool_limits(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def plain(atoms: Atoms) -> PlainStructure:
+    """What is sent to a prediction process: arrays only."""
+    return atoms.numbers, atoms.positions, atoms.cell.array
+
+
+def load(model: str, max_points: int) -> str:
+    """Load a model and compile the kernels; its id."""
+    ensemble = _ensemble(model, max_points)
+    ensemble.scattering.features(Atoms(ensemble.scattering.species[0], cell=[3, 3, 3], pbc=True))
+    return ensemble.model_id
+
+
+def predict(
+    model: str, max_points: int, structures: Sequence[PlainStructure]
+) -> list[Prediction | StructureError]:
+    """Predictions in the order of the structures; in place of one, why there is none.
+
+    Args:
+        model: directory of the model.
+        max_points: largest grid, which bounds the memory of a structure.
+        structures: as :func:`plain` makes them.
+    """
+    ensemble = _ensemble(model, max_points)
+    answers: list[Prediction | StructureError] = []
+    for numbers, positions, cell in structures:
+        try:
+            prediction = ensemble.predict(Atoms(numbers, positions=positions, cell=cell, pbc=True))
+            if not math.isfinite(prediction.energy + prediction.uncertainty):
+                raise StructureError("is so unlike the training data that its energy is not a number")
+            answers.append(prediction)
+        except StructureError as error:
+            answers.append(error)
+    return answers
+
+
+def read(
+    name: str, content: bytes, max_structures: int, max_atoms: int, with_energies: bool
+) -> list[LabelledStructure]:
+    """:func:`service.uploads.read_upload`, here because a parser may hang or die."""
+    return read_upload(
+        name,
+        content,
+        max_structures=max_structures,
+        max_atoms=max_atoms,
+        with_energies=with_energies,
+    )
+
+
+def _ensemble(model: str, max_points: int) -> Ensemble:
+    key = (model, max_points)
+    if key not in _models:
+        ensemble = Ensemble.load(model)
+        scattering = ensemble.scattering
+        scattering.grid = replace(scattering.grid, max_points=min(max_points, scattering.grid.max_points))
+        _models[key] = ensemble
+        while len(_models) > MAX_MODELS:
+            _models.popitem(last=False)
+    _models.move_to_end(key)
+    return _models[key]
