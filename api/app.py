@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api.errors import PROBLEM, add_error_handlers
 from api.middleware import REQUEST_ID, LimitedBody, Observed
-from api.routers import health, models, predictions, properties
+from api.routers import health, models, predictions, properties, structures
 from api.schemas import Problem
 from api.state import Service
 from service.settings import ServeSettings
@@ -69,7 +69,13 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     )
     app.state.service = service
     add_error_handlers(app)
-    for router in (predictions.router, properties.router, models.router, health.router):
+    for router in (
+        structures.router,
+        predictions.router,
+        properties.router,
+        models.router,
+        health.router,
+    ):
         app.include_router(router)
     _add_page(app)
     _describe_problems(app)

@@ -59,6 +59,15 @@ class Structure(Body):
             raise ValueError(f"{sites} positions and {species} species; there must be one for each site")
         return self
 
+    @classmethod
+    def of(cls, atoms: Atoms) -> Structure:
+        """From ASE Atoms."""
+        return cls(
+            lattice_vectors=atoms.cell.array.tolist(),
+            cartesian_site_positions=atoms.positions.tolist(),
+            species_at_sites=atoms.get_chemical_symbols(),
+        )
+
     def atoms(self) -> Atoms:
         """As ASE Atoms."""
         return Atoms(

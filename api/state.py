@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
-from fastapi import Request
+from fastapi import Request, UploadFile
 from starlette.concurrency import run_in_threadpool
 
 from api.errors import StructuresError
@@ -17,6 +17,7 @@ from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import ModelError, StructureError
 from atomscatter.structures import check_atoms
 from service.api_keys import ApiKeys
+from service.reading import LabelledStructure
 from service.registry import ModelRegistry
 from service.settings import ServeSettings
 from workers.cluster import available_cores
@@ -40,6 +41,7 @@ class Service:
         self.metrics = Metrics()
         self.keys = ApiKeys(settings.api_keys) if settings.api_keys else None
         self.registry = ModelRegistry(settings.state / "models")
+        self.draining = False
         self._active: ServedModel | None = None
         self._switching = asyncio.Lock()
         self._pool: PredictionPool | None = None
@@ -65,8 +67,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether predictions can be made."""
-        return self._active is not None
+        """Whether predictions can be made, and will be for a while."""
+        return self._active is not None and not self.draining
 
     @property
     def pool(self) -> PredictionPool:
@@ -91,6 +93,15 @@ class Service:
         if model_id is None or model_id == self.active.id:
             return self.active
         return await run_in_threadpool(self._load, model_id)
+
+    async def read(self, file: UploadFile) -> list[LabelledStructure]:
+        """Structures of an uploaded file, in order; errors: :func:`service.uploads.read_upload`."""
+        return await self.pool.read(
+            file.filename or "",
+            await file.read(),
+            max_structures=self.settings.max_structures,
+            max_atoms=self.settings.max_atoms,
+        )
 
     async def predict(
         self, model: ServedModel, structures: Sequence[Atoms], place: str = "/structures"

@@ -31,10 +31,9 @@ def serve(
     verbose: options.Verbose = False,
 ) -> None:
     """Serve predictions over HTTP, and a page at /; further settings: ATOMSCATTER_... or atomscatter.toml."""
-    import uvicorn
     from pydantic import ValidationError
 
-    from api.app import create_app
+    from api.server import run
     from atomscatter.ensemble import Ensemble
     from atomscatter.errors import ConfigError
     from service.logs import configure_logging
@@ -49,15 +48,7 @@ def serve(
         raise ConfigError(f"settings: {'; '.join(problems)}") from error
     if settings.model is not None:
         Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        access_log=False,  # the service has its own, with request ids
-        log_level="warning",
-        timeout_graceful_shutdown=settings.shutdown_grace,
-        server_header=False,
-    )
+    run(settings, host, port)
 
 
 def api_key(

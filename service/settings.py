@@ -54,6 +54,9 @@ class ServeSettings(BaseSettings):
     )
     max_pending: int = Field(400, ge=1, description="Structures accepted and not yet answered; 503 above.")
     timeout: float = Field(60.0, gt=0, description="Seconds that one piece of work may take.")
+    shutdown_drain: float = Field(
+        0.5, ge=0, le=600, description="Seconds between SIGTERM and refusing new connections."
+    )
     shutdown_grace: int = Field(60, ge=0, description="Seconds that running requests get at shutdown.")
 
     @classmethod

@@ -33,7 +33,7 @@ async def live() -> Health:
 async def ready(service: ServiceOf) -> Health:
     """The model is loaded and predictions can be made."""
     if not service.ready:
-        raise HTTPException(503, "the model is being loaded", {"Retry-After": "1"})
+        raise HTTPException(503, "the service is starting or ending", {"Retry-After": "1"})
     return Health(status="ok", model=service.active.id)
 
 

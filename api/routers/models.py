@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, HTTPException, Path
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -14,6 +15,7 @@ from api.state import Service, service_of
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 ServiceOf = Annotated[Service, Depends(service_of)]
+Report = Literal["parity", "learning_curves"]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the model.")]
 
 
@@ -60,6 +62,21 @@ async def model(model_id: Id, service: ServiceOf) -> ModelDescription:
         reference_energies=ensemble.reference_energies,
         training=ensemble.card,
     )
+
+
+@router.get(
+    "/{model_id}/report/{name}",
+    dependencies=[Depends(needs("predict"))],
+    response_class=FileResponse,
+    responses={200: {"content": {"image/png": {}}, "description": "PNG image."}},
+)
+async def report(model_id: Id, name: Report, service: ServiceOf) -> FileResponse:
+    """A plot that training left beside the model."""
+    directory = await run_in_threadpool(service.registry.directory, model_id)
+    path = directory / "report" / f"{name}.png"
+    if not path.is_file():
+        raise HTTPException(404, f"model {model_id} has no plot {name}")
+    return FileResponse(path, media_type="image/png")
 
 
 @router.post("/{model_id}/activate", dependencies=[Depends(needs("jobs"))])

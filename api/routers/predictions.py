@@ -31,12 +31,7 @@ async def predict_file(
 ) -> PredictionsResponse:
     """Energies of all structures of a file, in their order."""
     served = await service.model(model)
-    found = await service.pool.read(
-        file.filename or "",
-        await file.read(),
-        max_structures=service.settings.max_structures,
-        max_atoms=service.settings.max_atoms,
-    )
+    found = await service.read(file)
     return _response(served, await service.predict(served, [s.atoms for s in found], "/file"))
 
 

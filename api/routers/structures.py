@@ -1,0 +1,32 @@
+"""POST /v1/structures/file: what a file holds, in the form that the other routes take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, UploadFile
+from pydantic import BaseModel
+
+from api.schemas import Structure
+from api.security import needs
+from api.state import Service, service_of
+
+router = APIRouter(prefix="/v1/structures", tags=["structures"], dependencies=[Depends(needs("predict"))])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+class StructureList(BaseModel):
+    """Structures in the order of the file."""
+
+    structures: list[Structure]
+
+
+@router.post("/file")
+async def read_file(
+    file: Annotated[UploadFile, File(description="Extended XYZ (any number of frames), CIF or POSCAR.")],
+    service: ServiceOf,
+) -> StructureList:
+    """The periodic structures of a file; nothing is kept."""
+    found = await service.read(file)
+    return StructureList(structures=[Structure.of(s.atoms) for s in found])

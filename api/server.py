@@ -1,0 +1,55 @@
+"""The process that serves: uvicorn, which goes on answering for a moment after it was asked to end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from service.settings import ServeSettings
+
+
+class DrainingServer(uvicorn.Server):
+    """Between SIGTERM and the closing of the socket, requests that are on their way still get in.
+
+    Uvicorn finishes the requests that it has begun to read; those that the kernel has accepted and it has not
+    would be reset. Meanwhile /health/ready answers 503, so that a load balancer sends its requests elsewhere.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First SIGTERM: drain, then end. Anything else: at once."""
+        service = self._app.state.service
+        if sig != signal.SIGTERM or service.draining or not self._drain:
+            super().handle_exit(sig, frame)
+            return
+        service.draining = True
+        timer = threading.Timer(self._drain, super().handle_exit, (sig, frame))
+        timer.daemon = True
+        timer.start()
+
+
+def run(settings: ServeSettings, host: str, port: int) -> None:
+    """Serve until a signal ends it."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # the service has its own, with request ids
+        log_level="warning",
+        timeout_graceful_shutdown=settings.shutdown_grace,
+        server_header=False,
+    )
+    server = DrainingServer(config, app, settings.shutdown_drain)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)  # uvicorn has said why
