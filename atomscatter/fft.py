@@ -20,6 +20,9 @@ Shape = tuple[int, int, int]
 FFTW_LENGTHS = frozenset({2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 25, 32, 64})
 AXES = (1, 2, 3)
 
+_Plan = tuple[Callable[[], object], NDArray[np.complex128], NDArray[np.float64]]
+"""What runs it, and the parts of the work arrays that it runs on."""
+
 
 class Transform:
     """Inverse and forward transforms of up to ``batch`` real fields on one grid.
@@ -33,7 +36,7 @@ class Transform:
         self.spectrum = pyfftw.empty_aligned((batch, shape[0], shape[1], shape[2] // 2 + 1), np.complex128)
         self.fields = pyfftw.empty_aligned((batch, *shape), np.float64)
         self._use_fftw = all(n in FFTW_LENGTHS for n in shape)
-        self._plans: dict[tuple[bool, int], Callable[[], object]] = {}
+        self._plans: dict[tuple[bool, int], _Plan] = {}
 
     @property
     def nbytes(self) -> int:
@@ -42,22 +45,23 @@ class Transform:
 
     def inverse(self, count: int) -> NDArray[np.float64]:
         """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra."""
-        self._plan(False, count)()
-        fields: NDArray[np.float64] = self.fields[:count]
+        run, _, fields = self._plan(False, count)
+        run()
         return fields
 
     def forward(self, count: int) -> NDArray[np.complex128]:
         """Unnormalised spectra of the first ``count`` fields (half axis last)."""
-        self._plan(True, count)()
-        spectrum: NDArray[np.complex128] = self.spectrum[:count]
+        run, spectrum, _ = self._plan(True, count)
+        run()
         return spectrum
 
-    def _plan(self, forward: bool, count: int) -> Callable[[], object]:
-        key = (forward, count)
-        if key not in self._plans:
+    def _plan(self, forward: bool, count: int) -> _Plan:
+        plan = self._plans.get((forward, count))
+        if plan is None:
             make = self._fftw if self._use_fftw else self._ducc
-            self._plans[key] = make(forward, self.spectrum[:count], self.fields[:count])
-        return self._plans[key]
+            spectrum, fields = self.spectrum[:count], self.fields[:count]
+            plan = self._plans[forward, count] = (make(forward, spectrum, fields), spectrum, fields)
+        return plan
 
     def _fftw(
         self, forward: bool, spectrum: NDArray[np.complex128], fields: NDArray[np.float64]

@@ -160,13 +160,16 @@ class Scattering:
             np.empty((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
             for j in range(self.scales)
         ]
+        targets = [
+            [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
+            for j2 in range(self.scales)
+        ]
         per_atom = volume / len(atoms)
         for j1, l1 in product(range(self.scales), range(self.n)):
             source = self.grid.first_points(lengths, self.beta, j1, l1)
             first[:, j1, l1], moduli = self._first_order(density, source, j1, l1, per_atom)
             for i, j2 in enumerate(second_scales(j1, self.scales)):
-                targets = [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
-                second[j1][:, l1, i] = self._second_order(moduli, source, targets, j2, per_atom)
+                second[j1][:, l1, i] = self._second_order(moduli, source, targets[j2], j2, per_atom)
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])

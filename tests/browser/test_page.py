@@ -1,0 +1,169 @@
+"""The page in a real browser (Debian's chromium) on a real server; screenshots are kept beside this file.
+
+Skipped where there is no chromium (apt-get install chromium).
+"""
+
+import re
+import shutil
+
+import ase.io
+import numpy as np
+import pytest
+
+from atomscatter.ensemble import Ensemble
+from service.default_model import embedded_model
+from tests.api.conftest import ROOT, serving
+
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+EXAMPLES = ROOT / "api/static/examples"
+SCREENSHOTS = ROOT / "tests/browser/screenshots"
+ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("state")) as (_, found):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page, opened; afterwards: no error was logged, and nothing came from another server."""
+    found = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    found.set_default_timeout(30_000)
+    errors, others = [], []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on("request", lambda r: None if r.url.startswith((url, "blob:", "data:")) else others.append(r.url))
+    found.goto(url)
+    yield found
+    assert errors == []
+    assert others == []
+    found.close()
+
+
+def expected(path):
+    return Ensemble.load(embedded_model()).predict(ase.io.read(path))
+
+
+def number(text):
+    return float(re.search(r"[-−]?\d+\.\d+", text).group().replace("−", "-"))
+
+
+def test_an_example_is_predicted_and_shown(page):
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    expect(page.locator("#status")).to_contain_text("predicted in")
+    prediction = expected(EXAMPLES / "one-structure.extxyz")
+    shown = page.locator("#numbers dd").all_text_contents()
+    assert number(shown[0]) == pytest.approx(prediction.energy, abs=6e-4)
+    assert number(shown[1]) == pytest.approx(prediction.energy_per_atom, abs=6e-5)
+    expect(page.locator("#verdict")).to_have_text("Like the training data.")
+    canvas = page.locator("#viewer canvas").first
+    expect(canvas).to_be_visible()
+    page.wait_for_timeout(500)
+    pixels = page.evaluate(
+        """() => { const c = document.querySelector('#viewer canvas'), d = document.createElement('canvas');
+        d.width = c.width; d.height = c.height; const t = d.getContext('2d'); t.drawImage(c, 0, 0);
+        return Array.from(t.getImageData(0, 0, d.width, d.height).data) }"""
+    )
+    assert len({tuple(p) for p in np.reshape(pixels, (-1, 4))[::7]}) > 20, "nothing was drawn in 3D"
+    page.screenshot(path=SCREENSHOTS / "structure.png", full_page=True)
+
+
+def test_the_strain_curve_gives_a_bulk_modulus(page):
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    page.get_by_role("button", name="Compute bulk modulus").click()
+    expect(page.locator("#strain-status")).to_contain_text("ulk modulus")
+    assert page.locator("#strain-chart circle").count() == 11
+    before = page.locator("#strain-chart polyline").get_attribute("points")
+    page.locator("#range").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#range-value")).to_have_text("±6 %")
+    expect(page.locator("#strain-chart polyline")).not_to_have_attribute("points", before)
+    page.screenshot(path=SCREENSHOTS / "strain.png", full_page=True)
+
+
+def test_a_migration_path_draws_its_barrier(page):
+    page.set_input_files("#file", EXAMPLES / "migration-path.extxyz")
+    expect(page.locator("#series-note")).to_contain_text("eV")
+    frames = ase.io.read(EXAMPLES / "migration-path.extxyz", ":")
+    model = Ensemble.load(embedded_model())
+    energies = [model.predict(a).energy for a in frames]
+    assert number(page.locator("#series-note").text_content()) == pytest.approx(np.ptp(energies), abs=6e-4)
+    assert page.locator("#series-chart circle").count() == len(frames)
+    page.locator("#frame").fill("3")
+    expect(page.locator("#frame-of")).to_have_text(f"4 of {len(frames)}")
+    assert number(page.locator("#numbers dd").first.text_content()) == pytest.approx(energies[3], abs=6e-4)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == len(frames) + 1
+    assert float(lines[1].split(",")[2]) == pytest.approx(energies[0], abs=6e-5)
+    page.screenshot(path=SCREENSHOTS / "migration.png", full_page=True)
+
+
+def test_pasted_text_and_its_problems(page):
+    page.locator("summary").click()
+    page.fill("#text", "nonsense")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator("#problem")).to_contain_text("neither extended XYZ nor CIF nor POSCAR")
+    page.fill("#text", (EXAMPLES / "one-structure.extxyz").read_text())
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("predicted in")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.fill("#text", (EXAMPLES / "one-structure.extxyz").read_text().replace("Si ", "Xx "))
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator("#problem")).to_be_visible()
+
+
+def test_a_structure_unlike_the_training_data_is_marked(page):
+    text = (EXAMPLES / "one-structure.extxyz").read_text()
+    page.locator("summary").click()
+    page.fill(
+        "#text",
+        '2\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3\nLi 0 0 0\nSi 1.5 1.5 1.5\n',
+    )
+    assert text.splitlines()[0].isdigit()
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator("#verdict")).to_contain_text("Extrapolating")
+
+
+def test_the_model_page(page):
+    page.get_by_role("link", name="Model").click()
+    expect(page.locator("#card")).to_contain_text("RMSE, held-out paths")
+    for title in ("Parity", "Learning curves"):
+        image = page.get_by_alt_text(title)
+        expect(image).to_be_visible()
+        assert image.evaluate("i => i.complete && i.naturalWidth > 0") or page.wait_for_timeout(1000) is None
+    expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
+    page.screenshot(path=SCREENSHOTS / "model.png", full_page=True)
+
+
+def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
+    page = browser.new_page(viewport={"width": 375, "height": 700}, color_scheme="dark")
+    page.set_default_timeout(30_000)
+    page.goto(url)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    expect(page.get_by_role("button", name="LiSi, amorphous")).to_be_visible()
+    for _ in range(20):  # to the first example, by Tab alone
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "LiSi, amorphous":
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("predicted in")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375, "the page is wider than the phone"
+    page.screenshot(path=SCREENSHOTS / "phone.png", full_page=True)
+    page.close()
