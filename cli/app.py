@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, WorkerError
-from cli import demo, evaluate, featurize, info, predict, serve, train
+from cli import demo, evaluate, featurize, info, predict, properties, serve, train
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -68,6 +68,10 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("info")(info.info)
+app.command("bulk-modulus")(properties.bulk_modulus)
+app.command("barrier")(properties.barrier)
+app.command("voltage")(properties.voltage)
+app.command("rdf")(properties.rdf)
 app.command("serve")(serve.serve)
 app.command("api-key")(serve.api_key)
 

@@ -82,7 +82,7 @@ def learning_curves(curves: LearningCurves, path: Path) -> None:
     axes.set_title(f"Learning curves, mean over {len(curves.n_selected)} models", loc="left")
     axes.legend(frameon=False)
     _plain_log(axes)
-    _save(figure, path)
+    save(figure, path)
 
 
 def parity(reference: Float, predicted: Float, path: Path, *, colours: Colours | None = None) -> None:
@@ -112,7 +112,7 @@ def parity(reference: Float, predicted: Float, path: Path, *, colours: Colours |
     right.set_xlabel("predicted - reference (meV/atom)")
     right.set_ylabel("structures")
     right.set_title(f"RMSE {rmse:.1f}, MAE {mae:.1f} meV/atom", loc="left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def energy_volume(curves: Sequence[EnergyVolume], moduli: Moduli, path: Path, *, at_most: int = 13) -> None:
@@ -121,7 +121,7 @@ def energy_volume(curves: Sequence[EnergyVolume], moduli: Moduli, path: Path, *,
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _shifted_curves(left, _spread(curves, at_most))
     _moduli(right, moduli)
-    _save(figure, path)
+    save(figure, path)
 
 
 def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
@@ -153,7 +153,7 @@ def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
     axes[1, 0].set_ylabel("energy above first image (eV)")
     axes[1, 0].legend(frameon=False, fontsize=9)
     figure.suptitle("Migration paths of lithium; error bars: standard deviation over the folds", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
@@ -231,7 +231,8 @@ def _plain_log(axes: Axes) -> None:
     axes.grid(which="major", color=GREY, alpha=0.25)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the directory is made."""
     FigureCanvasAgg(figure)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,109 @@
+"""Property commands against the library, ASE's equation of state and files on disk."""
+
+import csv
+import json
+
+import ase.io
+import numpy as np
+import pytest
+from ase.eos import EquationOfState
+from ase.units import GPa
+
+from api.app import STATIC
+from atomscatter.ensemble import Ensemble
+from service.default_model import embedded_model
+from tests.cli.conftest import run
+
+ONE = STATIC / "examples/one-structure.extxyz"
+PATH = STATIC / "examples/migration-path.extxyz"
+MANY = STATIC / "examples/concentrations.extxyz"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Ensemble.load(embedded_model())
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        titles, *values = csv.reader(file)
+    return titles, np.array(values, dtype=float)
+
+
+def test_bulk_modulus_of_one_structure(model, tmp_path):
+    result = run("bulk-modulus", ONE, "--strain", 0.04, "--steps", 9, "--json", "--output", tmp_path, "-q")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    atoms = ase.io.read(ONE)
+    volumes, energies = [], []
+    for strain in np.linspace(-0.04, 0.04, 9):
+        copy = atoms.copy()
+        copy.set_cell(atoms.cell * (1 + strain), scale_atoms=True)
+        volumes.append(copy.get_volume())
+        energies.append(model.predict(copy).energy)
+    v0, _, modulus = EquationOfState(volumes, energies, eos="birchmurnaghan").fit()
+    assert found["bulk_modulus"] == pytest.approx(modulus / GPa, rel=1e-6)
+    assert found["volume"] == pytest.approx(v0, rel=1e-6)
+    titles, values = rows(tmp_path / "bulk_modulus.csv")
+    assert titles == ["volume (A^3)", "energy (eV)", "uncertainty (eV/atom)"]
+    np.testing.assert_allclose(values[:, :2], np.column_stack([volumes, energies]), rtol=1e-7)
+    assert (tmp_path / "bulk_modulus.png").read_bytes().startswith(b"\x89PNG")
+    assert "GPa" in run("bulk-modulus", ONE, "--steps", 7).stdout
+
+
+def test_barrier(model, tmp_path):
+    result = run("barrier", PATH, "--json", "--output", tmp_path, "-q")
+    assert result.exit_code == 0, result.output
+    energies = [model.predict(a).energy for a in ase.io.read(PATH, ":")]
+    found = json.loads(result.stdout)
+    assert found["barrier"] == pytest.approx(np.ptp(energies))
+    titles, values = rows(tmp_path / "barrier.csv")
+    assert titles[1] == "relative energy (eV)"
+    np.testing.assert_allclose(values[:, 1], np.array(energies) - energies[0], atol=1e-6)
+    assert "eV" in run("barrier", PATH).stdout
+
+
+def test_voltage(model, tmp_path):
+    result = run("voltage", MANY, "--json", "--output", tmp_path, "-q")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # Charge conservation: the integral of the voltage is minus the energy of formation at the end.
+    last = max(ase.io.read(MANY, ":"), key=lambda a: a.symbols.count("Li") / a.symbols.count("Si"))
+    formation = model.predict(last).formation_energy_per_atom * len(last) / last.symbols.count("Si")
+    assert np.sum(np.diff(found["x"]) * found["voltage"]) == pytest.approx(-formation)
+    assert (np.diff(found["voltage"]) < 0).all(), "a convex hull has falling voltages"
+    assert rows(tmp_path / "voltage.csv")[0][2] == "voltage (V)"
+
+
+def test_rdf(tmp_path):
+    result = run("rdf", ONE, "--cutoff", 6, "--json", "--output", tmp_path, "-q")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    atoms = ase.io.read(ONE)
+    # Neighbours below 4 A, counted another way: distances over 5 x 5 x 5 images.
+    li, si = (atoms.positions[atoms.symbols == s] for s in ("Li", "Si"))
+    shifts = np.stack(np.meshgrid(*[range(-2, 3)] * 3), -1).reshape(-1, 3) @ atoms.cell.array
+    distances = np.linalg.norm(li[:, None, None] - si[None, :, None] - shifts, axis=-1)
+    r, width = np.array(found["r"]), 0.1
+    g = next(np.array(p["g"]) for p in found["pairs"] if p["elements"] == ["Li", "Si"])
+    shells = 4 / 3 * np.pi * ((r + width / 2) ** 3 - (r - width / 2) ** 3)
+    counted = (g * shells)[r < 4].sum() * len(li) * len(si) / atoms.get_volume()
+    assert counted == pytest.approx((distances < 4).sum())
+    assert rows(tmp_path / "rdf.csv")[0][0] == "r (Angstrom)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("barrier", ONE), "at least two"),
+        (("barrier", MANY), "one composition"),
+        (("voltage", PATH, "--ion", "Na"), "working ion"),
+        (("rdf", PATH), "one structure"),
+        (("bulk-modulus", ONE, "--model", "nowhere"), "nowhere"),
+        (("bulk-modulus", "nothing.cif"), "nothing.cif"),
+    ],
+)
+def test_bad_input_is_named(arguments, words):
+    result = run(*arguments)
+    assert result.exit_code != 0
+    assert words in result.output + str(result.exception)
