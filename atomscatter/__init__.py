@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atomscatter.calculator import ScatteringCalculator
     from atomscatter.ensemble import Ensemble, Prediction
     from atomscatter.scattering import Scattering
 
-__all__ = ["Ensemble", "Prediction", "Scattering"]
+__all__ = ["Ensemble", "Prediction", "Scattering", "ScatteringCalculator"]
 
 _HOMES = {
     "Ensemble": "atomscatter.ensemble",
     "Prediction": "atomscatter.ensemble",
     "Scattering": "atomscatter.scattering",
+    "ScatteringCalculator": "atomscatter.calculator",
 }
 
 

@@ -105,7 +105,12 @@ def voltage(
 
     ensemble, found = _inputs(structures, model, quiet, verbose)
     result = properties.voltages(found, _predict(ensemble, found), ion)
-    summary = f"{len(result.voltage)} steps between {min(result.voltage):.3f} and {max(result.voltage):.3f} V"
+    steps = result.voltage
+    summary = (
+        f"{steps[0]:.3f} V"
+        if len(steps) == 1
+        else f"{len(steps)} steps from {steps[0]:.3f} to {steps[-1]:.3f} V"
+    )
     _report(summary, asdict(result), voltage_steps(result), "voltage", as_json, output)
 
 

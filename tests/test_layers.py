@@ -69,7 +69,7 @@ def test_importing_the_library_is_light() -> None:
         "print(sorted({'ray', 'numba', 'matplotlib', 'pydantic_settings', 'zarr'} & set(sys.modules)))\n"
         "print(*(getattr(atomscatter, name).__name__ for name in atomscatter.__all__))"
     )
-    assert run(code).splitlines() == ["[]", "Ensemble Prediction Scattering"]
+    assert run(code).splitlines() == ["[]", "Ensemble Prediction Scattering ScatteringCalculator"]
 
 
 def test_importing_everything_starts_nothing() -> None:
