@@ -1,30 +1,34 @@
 """How far the features of the default grid may lie from the exact ones: one place for all tests.
 
-Largest relative error of any single feature of an order and power, on structures whose scales lie in the
-working range, 2^j beta times the lowest frequency of the cell below 3 (benchmarks/results/grid_convergence.md
-gives the measured numbers for amorphous cells; the small cells of the tests average over fewer points and are
-somewhat worse). Beyond that range a cell sees only the Gaussian tail of a filter: the cutoff makes it zero.
+The tolerance of a feature is the largest relative error that was published for features of its order and
+power in small cells (benchmarks/results/small_cell_errors.md, made by benchmarks/small_cell_errors.py; larger
+cells do better: grid_convergence.md), for scales in the working range: 2^j beta times the lowest frequency of the cell
+below 3. Beyond that range a cell sees only the Gaussian tail of a filter: the cutoff makes it zero.
 """
+
+import json
+from pathlib import Path
 
 import numpy as np
 
 ROUNDING = 1e-9  # sums in another order; powers of nearly vanishing fields amplify the last digits
+POWERS = {"1": 1.0, "1.33": 4 / 3, "1.67": 5 / 3, "2": 2.0}
+TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "small_cell_errors.json"
 
-# Order 1, q = 2 is exact but for the frequencies beyond the cutoff of the filters.
-DEFAULT_GRID = {
-    (1, 1.0): 1e-2,
-    (1, 4 / 3): 5e-3,
-    (1, 5 / 3): 2e-3,
-    (1, 2.0): 1e-5,
-    (2, 1.0): 1e-2,
-    (2, 4 / 3): 1e-2,
-    (2, 5 / 3): 1e-2,
-    (2, 2.0): 1e-2,
-}
+
+def published(kind):
+    """{(order, q): largest relative error} for "random" or "crystal" structures, from the table."""
+    errors = json.loads(TABLE.read_text())["errors"][kind]
+    return {
+        (order, q): errors[f"order {order}, q = {name}"][0] for order in (1, 2) for name, q in POWERS.items()
+    }
+
+
+DEFAULT_GRID = published("random")
+# High symmetry, one atom of a species: the points of the grid repeat, an average over few values.
+CRYSTAL_DEFAULT_GRID = published("crystal")
 # The slow reference's own grid (spacing beta/5) limits this comparison.
 FINE_GRID = {key: 1e-8 if key == (1, 2.0) else 1e-3 for key in DEFAULT_GRID}
-# High symmetry: the points of the grid repeat, an average over few values.
-CRYSTAL_DEFAULT_GRID = DEFAULT_GRID | {(2, q): 5e-2 for q in (1.0, 4 / 3, 5 / 3, 2.0)}
 CRYSTAL_FINE_GRID = {key: 1e-8 if key == (1, 2.0) else 3e-3 for key in DEFAULT_GRID}
 MEDIAN = 1e-3  # of all features of orders 1 and 2
 
