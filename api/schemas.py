@@ -94,8 +94,21 @@ class PredictionsRequest(Body):
     model: ModelId = None
 
 
+EXAMPLE_PREDICTION: dict[str, Any] = {
+    "n_atoms": 86,
+    "energy": -261.3410330113252,
+    "energy_per_atom": -3.0388492210619207,
+    "formation_energy_per_atom": -0.11732676757354499,
+    "uncertainty": 0.008266960137250444,
+    "extrapolating": False,
+    "extrapolation_score": 0.3866092697638378,
+}
+
+
 class PredictionOut(BaseModel):
     """Energy of one structure."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PREDICTION]})
 
     n_atoms: int
     energy: float = Field(description="Total energy of the cell, eV.")

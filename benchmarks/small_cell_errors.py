@@ -4,10 +4,9 @@
 
 Small cells are the worst for a grid: few points to average over, and a species with one atom is a crystal in
 its channel, whose symmetry repeats every point. Largest, 99th percentile and median relative error of the
-features of the package's default grid against a much finer one, by order and power; kept apart are
-structures with at least two atoms of each species ("random") and all others ("crystal": also rocksalt, diamond
-and zincblende).
-tests/atomscatter/tolerances.py takes the largest errors of results/small_cell_errors.json.
+features of the package's default grid against a much finer one, by order and power; kept apart are structures
+with at least two atoms of each species ("random") and all others ("crystal": also rocksalt, diamond and
+zincblende). tests/atomscatter/tolerances.py takes the largest errors of results/small_cell_errors.json.
 """
 
 import argparse
@@ -60,7 +59,7 @@ def kind(atoms):
 
 
 def cases(count):
-    """(kind, atoms, beta, scales): crystals, cells of the tests, ``count`` random structures of seeds 0, 1, ..."""
+    """(kind, atoms, beta, scales): crystals, cells of the tests, ``count`` random structures."""
     for atoms, beta, scales in CRYSTALS:
         yield "crystal", atoms, beta, scales
     for formula, cell, _, beta, scales in CASES.values():
@@ -115,10 +114,12 @@ def main():
 
 {machine_line(about)}
 
-Cubic, orthorhombic and triclinic cells with vectors of {LENGTHS[0]} to {LENGTHS[1]} A, 2 to 7 atoms, (beta in A, scales): {WIDTHS};
-and those of tests/atomscatter/test_scattering_reference.py. Relative error of the features against the grid `{FINE.to_dict()}`; features whose scale is too large
-for the cell are left out, as in grid_convergence.md. Percentiles are over the features of a structure and the largest over the structures;
-the median is the median structure's.
+Cubic, orthorhombic and triclinic cells with vectors of {LENGTHS[0]} to {LENGTHS[1]} A, 2 to 7 atoms,
+(beta in A, scales): {WIDTHS};
+and those of tests/atomscatter/test_scattering_reference.py. Relative error of the features against the grid
+`{FINE.to_dict()}`;
+features whose scale is too large for the cell are left out, as in grid_convergence.md. Percentiles are over the
+features of a structure and the largest over the structures; the median is the median structure's.
 
 {newline.join(sections)}
 """

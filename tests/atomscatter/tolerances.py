@@ -2,8 +2,8 @@
 
 The tolerance of a feature is the largest relative error that was published for features of its order and
 power in small cells (benchmarks/results/small_cell_errors.md, made by benchmarks/small_cell_errors.py; larger
-cells do better: grid_convergence.md), for scales in the working range: 2^j beta times the lowest frequency of the cell
-below 3. Beyond that range a cell sees only the Gaussian tail of a filter: the cutoff makes it zero.
+cells do better: grid_convergence.md), for scales in the working range: 2^j beta times the lowest frequency of
+the cell below 3. Beyond that range a cell sees only the Gaussian tail of a filter: the cutoff makes it zero.
 """
 
 import json

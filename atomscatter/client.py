@@ -1,0 +1,270 @@
+"""Clients of a running service (``atomscatter serve``), one that waits and one for asyncio.
+
+    with Client("http://localhost:8000") as client:
+        print(client.predict(atoms).energy)
+
+Both have the same methods; those of :class:`AsyncClient` are awaited. Structures are ASE Atoms with a
+three-dimensional cell. Every method raises ServiceError when the service refuses or cannot be reached;
+refusals because of too much work (429, 503) are tried again after the time the service asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+from ase import Atoms
+
+from atomscatter.ensemble import Prediction
+from atomscatter.errors import AtomscatterError
+from atomscatter.structures import check_atoms
+
+LOCAL = "http://127.0.0.1:8000"
+_BUSY = (429, 503)
+_T = TypeVar("_T")
+Json = dict[str, Any]
+
+
+class ServiceError(AtomscatterError):
+    """The service refused a request or could not be reached.
+
+    Attributes:
+        status: HTTP status; None when no answer came.
+        problem: the problem document of the answer (RFC 9457); its ``errors`` name fields and structures.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, problem: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = dict(problem or {})
+
+
+@dataclass(frozen=True)
+class _Call(Generic[_T]):
+    """A request and what its answer means."""
+
+    method: str
+    path: str
+    parse: Callable[[Any], _T]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class _Settings:
+    """What both clients keep.
+
+    Args:
+        url: of the service.
+        key: API key, when the service wants one.
+        timeout: seconds for one request.
+        patience: seconds to go on trying while the service is busy; 0: one try.
+    """
+
+    def __init__(
+        self, url: str = LOCAL, *, key: str | None = None, timeout: float = 120.0, patience: float = 60.0
+    ) -> None:
+        self.patience = patience
+        self._http: dict[str, Any] = {
+            "base_url": url,
+            "timeout": timeout,
+            "headers": {"X-API-Key": key} if key else {},
+        }
+
+    def _pause(self, answer: httpx.Response, deadline: float) -> float | None:
+        """Seconds to wait before the next try; None: this answer counts."""
+        if answer.status_code not in _BUSY:
+            return None
+        asked = answer.headers.get("Retry-After", "1")
+        pause = float(asked) if asked.isdigit() else 1.0
+        return pause if time.monotonic() + pause < deadline else None
+
+
+class Client(_Settings):
+    """Client that waits for each answer; a context manager. Arguments as in the module's description."""
+
+    def __init__(self, url: str = LOCAL, **settings: Any) -> None:
+        super().__init__(url, **settings)
+        self._client = httpx.Client(**self._http)
+
+    def predict(self, atoms: Atoms, model: str | None = None) -> Prediction:
+        """Energy of one structure; raises StructureError for one that cannot be periodic."""
+        return self._send(_predict([atoms], model))[0]
+
+    def predict_many(self, structures: Sequence[Atoms], model: str | None = None) -> list[Prediction]:
+        """Energies of structures, in order, by one request."""
+        return self._send(_predict(structures, model))
+
+    def predict_file(self, path: str | Path, model: str | None = None) -> list[Prediction]:
+        """Energies of all structures of a file (extended XYZ, CIF, POSCAR)."""
+        return self._send(_predict_file(Path(path), model))
+
+    def bulk_modulus(self, structures: Sequence[Atoms], **options: Any) -> Json:
+        """Bulk modulus (GPa) of one structure, or of a strain series; options: ``strains``, ``model``."""
+        return self._send(_property("bulk-modulus", structures, options))
+
+    def barrier(self, images: Sequence[Atoms], **options: Any) -> Json:
+        """Migration barrier (eV) of the ordered images of one path; options: ``model``."""
+        return self._send(_property("migration-barrier", images, options))
+
+    def voltage(self, structures: Sequence[Atoms], **options: Any) -> Json:
+        """Voltage curve (V) of structures with different contents; options: ``ion``, ``model``."""
+        return self._send(_property("voltage-curve", structures, options))
+
+    def models(self) -> Json:
+        """``{"active": id, "models": [ids]}``."""
+        return self._send(_MODELS)
+
+    def activate(self, model: str) -> Json:
+        """Make a stored model the active one; answers as :meth:`models`."""
+        return self._send(_activate(model))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _send(self, call: _Call[_T]) -> _T:
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                answer = self._client.request(call.method, call.path, **call.arguments)
+            except httpx.HTTPError as error:
+                raise _unreachable(error, self._client.base_url) from error
+            pause = self._pause(answer, deadline)
+            if pause is None:
+                return _parsed(call, answer)
+            time.sleep(pause)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Settings):
+    """The same for asyncio; an asynchronous context manager. See :class:`Client` for the methods."""
+
+    def __init__(self, url: str = LOCAL, **settings: Any) -> None:
+        super().__init__(url, **settings)
+        self._client = httpx.AsyncClient(**self._http)
+
+    async def predict(self, atoms: Atoms, model: str | None = None) -> Prediction:
+        """See :meth:`Client.predict`."""
+        return (await self._send(_predict([atoms], model)))[0]
+
+    async def predict_many(self, structures: Sequence[Atoms], model: str | None = None) -> list[Prediction]:
+        """See :meth:`Client.predict_many`."""
+        return await self._send(_predict(structures, model))
+
+    async def predict_file(self, path: str | Path, model: str | None = None) -> list[Prediction]:
+        """See :meth:`Client.predict_file`."""
+        return await self._send(_predict_file(Path(path), model))
+
+    async def bulk_modulus(self, structures: Sequence[Atoms], **options: Any) -> Json:
+        """See :meth:`Client.bulk_modulus`."""
+        return await self._send(_property("bulk-modulus", structures, options))
+
+    async def barrier(self, images: Sequence[Atoms], **options: Any) -> Json:
+        """See :meth:`Client.barrier`."""
+        return await self._send(_property("migration-barrier", images, options))
+
+    async def voltage(self, structures: Sequence[Atoms], **options: Any) -> Json:
+        """See :meth:`Client.voltage`."""
+        return await self._send(_property("voltage-curve", structures, options))
+
+    async def models(self) -> Json:
+        """See :meth:`Client.models`."""
+        return await self._send(_MODELS)
+
+    async def activate(self, model: str) -> Json:
+        """See :meth:`Client.activate`."""
+        return await self._send(_activate(model))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _send(self, call: _Call[_T]) -> _T:
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                answer = await self._client.request(call.method, call.path, **call.arguments)
+            except httpx.HTTPError as error:
+                raise _unreachable(error, self._client.base_url) from error
+            pause = self._pause(answer, deadline)
+            if pause is None:
+                return _parsed(call, answer)
+            await asyncio.sleep(pause)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+# --------------------------------------------------------------------------- requests and answers
+
+
+def _as_json(atoms: Atoms) -> Json:
+    check_atoms(atoms)  # JSON does not say what is periodic
+    return {
+        "lattice_vectors": atoms.cell.array.tolist(),
+        "cartesian_site_positions": atoms.positions.tolist(),
+        "species_at_sites": atoms.get_chemical_symbols(),
+    }
+
+
+def _predictions(body: Json) -> list[Prediction]:
+    return [Prediction(**values, model=body["model"]) for values in body["predictions"]]
+
+
+def _predict(structures: Sequence[Atoms], model: str | None) -> _Call[list[Prediction]]:
+    body = {"structures": [_as_json(atoms) for atoms in structures], "model": model}
+    return _Call("POST", "/v1/predictions", _predictions, {"json": body})
+
+
+def _predict_file(path: Path, model: str | None) -> _Call[list[Prediction]]:
+    arguments: Json = {"files": {"file": (path.name, path.read_bytes())}}
+    if model is not None:
+        arguments["params"] = {"model": model}
+    return _Call("POST", "/v1/predictions/file", _predictions, arguments)
+
+
+def _property(name: str, structures: Sequence[Atoms], options: Mapping[str, Any]) -> _Call[Json]:
+    body = {"structures": [_as_json(atoms) for atoms in structures], **options}
+    return _Call("POST", f"/v1/properties/{name}", dict, {"json": body})
+
+
+_MODELS = _Call[Json]("GET", "/v1/models", dict)
+
+
+def _activate(model: str) -> _Call[Json]:
+    return _Call("POST", f"/v1/models/{model}/activate", dict)
+
+
+def _parsed(call: _Call[_T], answer: httpx.Response) -> _T:
+    if answer.is_success:
+        return call.parse(answer.json())
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    reasons = [str(e.get("detail", "")) for e in problem.get("errors", [])]
+    text = "; ".join([problem.get("detail") or answer.reason_phrase, *reasons[:5]])
+    raise ServiceError(f"{answer.status_code}: {text}", answer.status_code, problem)
+
+
+def _unreachable(error: httpx.HTTPError, url: httpx.URL) -> ServiceError:
+    return ServiceError(f"{url}: {error or type(error).__name__}")

@@ -1,0 +1,126 @@
+"""Generated requests: schemathesis over the whole API, and mutations of valid structure files.
+
+FUZZ_CASES says how many of each (2,000 in a normal run; benchmarks/results/fuzz.md has a run of 10,000).
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.api_keys import new_key
+from service.demo_data import load_sample
+from tests.api.conftest import serving
+
+CASES = int(os.environ.get("FUZZ_CASES", "2000"))
+EXPECTED = {200, 400, 413, 415, 422}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server with keys, so that the checks of authentication mean something; yields (URL, key)."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    key, line = new_key("fuzz", ["predict", "jobs"])
+    (folder / "keys").write_text(line + "\n")
+    with serving(folder / "state", api_keys=folder / "keys", timeout=20, max_atoms=200) as (_, url):
+        yield url, key
+
+
+def test_schemathesis_over_the_whole_api(guarded, tmp_path):
+    """All its checks but one: no schema can say that a cell must not be singular."""
+    url, key = guarded
+    command = [
+        *(str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json"),
+        *("--header", f"X-API-Key: {key}", "--exclude-checks", "positive_data_acceptance"),
+        *("--max-examples", str(max(10, CASES // 18)), "--seed", "1", "--no-color"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=3000, check=False)
+    assert result.returncode == 0, result.stdout[-5000:]
+    counts = re.search(r"(\d+) generated, (\d+) passed", result.stdout)
+    assert counts, result.stdout[-2000:]
+    print(counts[0])
+    assert int(counts[2]) >= CASES
+
+
+def valid_files():
+    atoms = load_sample("paths")[400].atoms
+    for name, form in (("a.extxyz", "extxyz"), ("a.cif", "cif"), ("POSCAR", "vasp")):
+        text = io.BytesIO() if form == "cif" else io.StringIO()
+        ase.io.write(text, atoms, format=form)
+        value = text.getvalue()
+        yield name, value if isinstance(value, bytes) else value.encode()
+
+
+FILES = dict(valid_files())
+TOKENS = [
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"999999999999",
+    b"\x00",
+    b"\xff",
+    b'"',
+    b"\n",
+    b"Lattice=",
+    b"Zz",
+]
+
+
+@st.composite
+def mutations(draw, content):
+    """Cut, doubled, exchanged or overwritten stretches of a file."""
+    for _ in range(draw(st.integers(1, 6))):
+        begin = draw(st.integers(0, max(0, len(content) - 1)))
+        end = min(len(content), begin + draw(st.integers(0, 60)))
+        kind = draw(st.sampled_from(["cut", "double", "token", "bytes", "line", "truncate"]))
+        middle = {
+            "cut": b"",
+            "double": content[begin:end] * 2,
+            "token": draw(st.sampled_from(TOKENS)),
+            "bytes": draw(st.binary(max_size=8)),
+            "line": b"\n" + content[:end],
+            "truncate": b"",
+        }[kind]
+        content = content[:begin] + middle + (b"" if kind == "truncate" else content[end:])
+    return content
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_mutated_files_are_answered_or_refused(guarded, name):
+    url, key = guarded
+    seen, slowest = [], []
+    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client:
+
+        @settings(
+            max_examples=CASES // len(FILES) + 1,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(content=mutations(FILES[name]))
+        def upload(content):
+            began = time.perf_counter()
+            answer = client.post("/v1/structures/file", files={"file": (name, content)})
+            slowest.append(time.perf_counter() - began)
+            seen.append(answer.status_code)
+            assert answer.status_code in EXPECTED, (answer.status_code, answer.text[:300])
+            if answer.status_code != 200:
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.json()["detail"]
+
+        upload()
+    print(name, {status: seen.count(status) for status in sorted(set(seen))}, f"slowest {max(slowest):.2f} s")
+    assert len(seen) > CASES // len(FILES)
+    assert len(set(seen)) > 1, "mutations of one kind only"
