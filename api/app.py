@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api.errors import PROBLEM, add_error_handlers
 from api.middleware import REQUEST_ID, LimitedBody, Observed
-from api.routers import health, models, predictions, properties, structures
+from api.routers import datasets, health, jobs, models, predictions, properties, structures
 from api.schemas import Problem
 from api.state import Service
 from service.settings import ServeSettings
@@ -31,7 +31,7 @@ _STATUSES = {
     400: "Malformed JSON",
     401: "No valid key",
     403: "Key without the scope",
-    404: "Unknown model",
+    404: "Unknown id",
     413: "Body too large",
     415: "Format that is not read",
     422: "Content that cannot be used; fields and structures are named",
@@ -74,6 +74,8 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
         predictions.router,
         properties.router,
         models.router,
+        datasets.router,
+        jobs.router,
         health.router,
     ):
         app.include_router(router)

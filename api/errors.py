@@ -20,6 +20,8 @@ from atomscatter.errors import (
     StructureError,
     WorkerError,
 )
+from service.datasets import UnknownIdError
+from service.jobs import KeyReusedError
 from service.uploads import UnsupportedUploadError, UploadError
 from workers.prediction_pool import BusyError, OverrunError
 
@@ -32,6 +34,8 @@ STATUS: dict[type[Exception], int] = {
     ConfigError: 422,
     UnsupportedUploadError: 415,
     ModelError: 404,
+    UnknownIdError: 404,
+    KeyReusedError: 422,
     BusyError: 503,
     OverrunError: 422,
     WorkerError: 503,

@@ -17,10 +17,12 @@ from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import ModelError, StructureError
 from atomscatter.structures import check_atoms
 from service.api_keys import ApiKeys
+from service.jobs import JobLedger
 from service.reading import LabelledStructure
-from service.registry import ModelRegistry
 from service.settings import ServeSettings
+from service.state import StateDirectory
 from workers.cluster import available_cores
+from workers.job_runner import JobRunner
 from workers.prediction_pool import PredictionPool
 
 
@@ -40,14 +42,18 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.keys = ApiKeys(settings.api_keys) if settings.api_keys else None
-        self.registry = ModelRegistry(settings.state / "models")
+        self.directory = StateDirectory(settings.state)
+        self.registry = self.directory.registry()
+        self.datasets = self.directory.datasets()
         self.draining = False
         self._active: ServedModel | None = None
         self._switching = asyncio.Lock()
         self._pool: PredictionPool | None = None
+        self._jobs: JobLedger | None = None
+        self._runner: JobRunner | None = None
 
     async def start(self) -> None:
-        """Start the processes and load the active model in each."""
+        """Start the processes, load the active model in each, and go on with jobs that were left."""
         self._pool = PredictionPool(
             self.settings.workers or available_cores(),
             capacity=self.settings.max_pending,
@@ -59,9 +65,14 @@ class Service:
         else:
             model_id = self.registry.active
         await self._switch(model_id)
+        self._jobs = await run_in_threadpool(self.directory.ledger)
+        self._runner = JobRunner(self.directory, self.settings.jobs_address)
+        self._runner.start()
 
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes; a job that is running stays queued for the next start."""
+        if self._runner is not None:
+            self._runner.stop()
         if self._pool is not None:
             self._pool.close()
 
@@ -69,6 +80,17 @@ class Service:
     def ready(self) -> bool:
         """Whether predictions can be made, and will be for a while."""
         return self._active is not None and not self.draining
+
+    @property
+    def jobs(self) -> JobLedger:
+        """The job ledger."""
+        assert self._jobs is not None, "the service was not started"
+        return self._jobs
+
+    @property
+    def jobs_ready(self) -> bool:
+        """Whether jobs are being started."""
+        return self._runner is not None and self._runner.alive and not self.draining
 
     @property
     def pool(self) -> PredictionPool:

@@ -118,8 +118,8 @@ Cubic, orthorhombic and triclinic cells with vectors of {LENGTHS[0]} to {LENGTHS
 (beta in A, scales): {WIDTHS};
 and those of tests/atomscatter/test_scattering_reference.py. Relative error of the features against the grid
 `{FINE.to_dict()}`;
-features whose scale is too large for the cell are left out, as in grid_convergence.md. Percentiles are over the
-features of a structure and the largest over the structures; the median is the median structure's.
+features whose scale is too large for the cell are left out, as in grid_convergence.md. Percentiles are over
+the features of a structure and the largest over the structures; the median is the median structure's.
 
 {newline.join(sections)}
 """

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from cli import options
 from cli.inputs import ReadingOptions, read_inputs
-
-if TYPE_CHECKING:
-    from service.evaluation import Evaluated
 
 
 def evaluate(
@@ -43,7 +40,7 @@ def evaluate(
         for row, structure in zip(features, structures, strict=True):
             row[:] = scattering.features(structure.atoms)
             advance()
-    result = summary(evaluation.evaluate(ensemble, structures, features))
+    result = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
     result["model"] = ensemble.model_id
     if as_json:
         typer.echo(json.dumps(plain(result), allow_nan=False))
@@ -51,32 +48,6 @@ def evaluate(
     title = f"{result['n_structures']} structures, model {ensemble.model_id}"
     terminal().print(rich_table(title, ("errors (meV/atom)", "averaged model", "folds"), _rows(result)))
     typer.echo(f"{100 * result['extrapolating_share']:.0f} % of the structures are flagged as extrapolating.")
-
-
-def summary(evaluated: Evaluated) -> dict[str, Any]:
-    """Errors in meV/atom of the averaged model, and mean and standard deviation over the folds."""
-    import numpy as np
-
-    from atomscatter.metrics import mae, rmse
-
-    energies = evaluated.energies
-
-    def errors(predicted: Any) -> dict[str, float]:
-        return {
-            "rmse": 1000 * rmse(predicted, energies),
-            "mae": 1000 * mae(predicted, energies),
-            "max_error": 1000 * float(np.max(np.abs(predicted - energies))),
-        }
-
-    folds = [errors(predicted) for predicted in evaluated.folds]
-    return {
-        "n_structures": len(energies),
-        "unit": "meV/atom",
-        "averaged_model": errors(evaluated.predicted),
-        "folds_mean": {name: float(np.mean([f[name] for f in folds])) for name in folds[0]},
-        "folds_std": {name: float(np.std([f[name] for f in folds])) for name in folds[0]},
-        "extrapolating_share": float(np.mean(evaluated.scores > 1)),
-    }
 
 
 def _rows(result: dict[str, Any]) -> list[list[str]]:

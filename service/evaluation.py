@@ -120,6 +120,28 @@ def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], featur
     return Evaluated(structures, ensemble.fold_predictions(features), mean, spread, scores)
 
 
+def summary(evaluated: Evaluated) -> dict[str, Any]:
+    """Errors in meV/atom of the averaged model, and mean and standard deviation over the folds."""
+    energies = evaluated.energies
+
+    def errors(predicted: Any) -> dict[str, float]:
+        return {
+            "rmse": 1000 * rmse(predicted, energies),
+            "mae": 1000 * mae(predicted, energies),
+            "max_error": 1000 * float(np.max(np.abs(predicted - energies))),
+        }
+
+    folds = [errors(predicted) for predicted in evaluated.folds]
+    return {
+        "n_structures": len(energies),
+        "unit": "meV/atom",
+        "averaged_model": errors(evaluated.predicted),
+        "folds_mean": {name: float(np.mean([f[name] for f in folds])) for name in folds[0]},
+        "folds_std": {name: float(np.std([f[name] for f in folds])) for name in folds[0]},
+        "extrapolating_share": float(np.mean(evaluated.scores > 1)),
+    }
+
+
 def evaluate_held_out(
     ensemble: Ensemble, structures: Sequence[LabelledStructure], features: Float, test_fold: Int
 ) -> Evaluated:

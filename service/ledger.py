@@ -4,9 +4,8 @@ A chunk's file proves nothing by being there, nor by being absent (an empty chun
 is the ledger, an SQLite file with one writer: the process that hands out the work. Workers never touch it.
 """
 
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from atomscatter.errors import StoreError
-from service.disk import free_mib, no_room
+from service.sqlite import connect, explained
 
 _TABLES = """
 CREATE TABLE files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
@@ -56,8 +55,8 @@ class Ledger:
     @classmethod
     def create(cls, path: Path, files: Mapping[str, str]) -> None:
         """Write a new ledger; ``files`` maps names in the store to SHA-256."""
-        ledger = cls(path, _connect(path, "rwc"))
-        with ledger, _explained(path):
+        ledger = cls(path, connect(path, "rwc"))
+        with ledger, explained(path):
             ledger._connection.executescript(_TABLES)
             ledger._connection.executemany("INSERT INTO files VALUES (?, ?)", sorted(files.items()))
             ledger._connection.commit()
@@ -67,8 +66,8 @@ class Ledger:
         """Open an existing ledger, to read (any number of processes) or to write (one)."""
         if not path.is_file():
             raise StoreError(f"{path}: the ledger is missing")
-        ledger = cls(path, _connect(path, "rw" if write else "ro"))
-        with _explained(path):
+        ledger = cls(path, connect(path, "rw" if write else "ro"))
+        with explained(path):
             if write:
                 ledger._connection.execute("PRAGMA journal_mode=WAL").fetchone()
                 ledger._connection.execute("PRAGMA synchronous=FULL")
@@ -80,25 +79,25 @@ class Ledger:
 
     def files(self) -> dict[str, str]:
         """SHA-256 of each file that is never rewritten, by its name in the store."""
-        with _explained(self.path):
+        with explained(self.path):
             return dict(self._connection.execute("SELECT name, sha256 FROM files"))
 
     def units(self) -> dict[int, Unit]:
         """All completed units by number."""
-        with _explained(self.path):
+        with explained(self.path):
             rows = self._connection.execute("SELECT unit, input_hash, config_hash, chunk_hash FROM units")
             return {row[0]: Unit(*row) for row in rows}
 
     def record(self, unit: Unit) -> None:
         """Note a unit as complete; on disk when this returns."""
         values = (unit.number, unit.input_hash, unit.config_hash, unit.chunk_hash, _now())
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.execute("INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?)", values)
             self._connection.commit()
 
     def forget(self, units: Iterable[int]) -> None:
         """Note units as not complete."""
-        with _explained(self.path):
+        with explained(self.path):
             self._connection.executemany("DELETE FROM units WHERE unit = ?", [(n,) for n in units])
             self._connection.commit()
 
@@ -120,24 +119,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into StoreError that names the ledger."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        # A full disk shows as SQLITE_FULL, or as a failure to enlarge one of the files.
-        if error.sqlite_errorname.startswith(("SQLITE_FULL", "SQLITE_IOERR")) and free_mib(path) < 1:
-            raise StoreError(no_room(path)) from error
-        raise StoreError(f"{path}: the ledger cannot be used: {error}") from error
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    # Percent-encoded by as_uri, so that no character of the path can be read as an option.
-    with _explained(path):
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
 
 
 def _now() -> str:

@@ -39,8 +39,9 @@ class ServeSettings(BaseSettings):
     )
     workers: int | None = Field(None, ge=1, le=256, description="Prediction processes. Default: all cores.")
     jobs_address: str | None = Field(
-        None, description="Ray Jobs API, http://head:8265. Default: jobs run on this machine."
+        None, description="Running Ray cluster for jobs, host:port. Default: each job starts a local Ray."
     )
+    max_jobs: int = Field(1000, ge=1, description="Jobs that may wait; 503 above.")
     api_keys: Path | None = Field(
         None, description="File of hashed keys (atomscatter api-key makes its lines). Default: no keys."
     )

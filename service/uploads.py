@@ -58,7 +58,14 @@ def upload_format(name: str, content: bytes) -> str:
 
 
 def read_upload(
-    name: str, content: bytes, *, max_structures: int, max_atoms: int, with_energies: bool = False
+    name: str,
+    content: bytes,
+    *,
+    max_structures: int,
+    max_atoms: int,
+    with_energies: bool = False,
+    path_key: str | None = None,
+    energy_key: str | None = None,
 ) -> list[LabelledStructure]:
     """All structures of an upload, in order.
 
@@ -66,7 +73,8 @@ def read_upload(
         name: file name given by the sender; only its ending is looked at.
         content: the bytes.
         max_structures, max_atoms: more structures, or atoms in one of them, are refused.
-        with_energies: a structure without an energy is bad (training data).
+        with_energies: training data: a structure is bad that has no energy, or was there before.
+        path_key, energy_key: info keys, see :func:`service.reading.read_structures`.
 
     Raises:
         UnsupportedUploadError: no format that is read.
@@ -78,7 +86,13 @@ def read_upload(
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
-        good, bad = read_structures([path], need_energy=with_energies)
+        good, bad = read_structures(
+            [path],
+            path_key=path_key,
+            energy_key=energy_key,
+            need_energy=with_energies,
+            unique=with_energies,
+        )
     _refuse(bad)
     if len(good) > max_structures:
         raise UploadError([(None, f"{len(good)} structures; at most {max_structures} are accepted")])

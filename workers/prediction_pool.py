@@ -18,6 +18,7 @@ from ase import Atoms
 
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import AtomscatterError, StructureError, WorkerError
+from service.datasets import DatasetContent, DatasetReading, describe
 from service.reading import LabelledStructure
 from workers import predictor
 
@@ -99,11 +100,16 @@ class PredictionPool:
         return [answer for answer in answers if answer is not None]
 
     async def read(
-        self, name: str, content: bytes, *, max_structures: int, max_atoms: int, with_energies: bool = False
+        self, name: str, content: bytes, *, max_structures: int, max_atoms: int
     ) -> list[LabelledStructure]:
         """Parse an upload in a process that can be ended; see :func:`service.uploads.read_upload`."""
         self._admit(1)
-        return await self._run(predictor.read, name, content, max_structures, max_atoms, with_energies)
+        return await self._run(predictor.read, name, content, max_structures, max_atoms)
+
+    async def describe(self, name: str, content: bytes, reading: DatasetReading) -> DatasetContent:
+        """Check a training set in such a process; see :func:`service.datasets.describe`."""
+        self._admit(1)
+        return await self._run(describe, name, content, reading)
 
     def close(self) -> None:
         """End all processes."""

@@ -77,17 +77,9 @@ def predict(
     return answers
 
 
-def read(
-    name: str, content: bytes, max_structures: int, max_atoms: int, with_energies: bool
-) -> list[LabelledStructure]:
+def read(name: str, content: bytes, max_structures: int, max_atoms: int) -> list[LabelledStructure]:
     """:func:`service.uploads.read_upload`, here because a parser may hang or die."""
-    return read_upload(
-        name,
-        content,
-        max_structures=max_structures,
-        max_atoms=max_atoms,
-        with_energies=with_energies,
-    )
+    return read_upload(name, content, max_structures=max_structures, max_atoms=max_atoms)
 
 
 def _ensemble(model: str, max_points: int) -> Ensemble:

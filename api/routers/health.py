@@ -37,6 +37,14 @@ async def ready(service: ServiceOf) -> Health:
     return Health(status="ok", model=service.active.id)
 
 
+@router.get("/health/jobs")
+async def jobs(service: ServiceOf) -> Health:
+    """Jobs are being started."""
+    if not service.jobs_ready:
+        raise HTTPException(503, "no jobs are being started", {"Retry-After": "1"})
+    return Health(status="ok")
+
+
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceOf) -> PlainTextResponse:
     """Metrics in Prometheus' text format."""

@@ -1,0 +1,74 @@
+"""/v1/datasets: training sets for jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, Path, UploadFile
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from api.security import needs
+from api.state import Service, service_of
+from service.datasets import Dataset, DatasetReading
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(needs("jobs"))])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the data set.")]
+Key = Annotated[str | None, Form(max_length=100, pattern="^[^\\s\\x00]+$")]
+
+
+class DatasetOut(BaseModel):
+    """A stored training set."""
+
+    id: str = Field(description="Hash of the content and of how it is read.")
+    created: str = Field(description="UTC, ISO 8601.")
+    n_structures: int
+    n_paths: int = Field(description="Relaxation paths.")
+    n_atoms: int = Field(description="Of all structures together.")
+    elements: list[str] = Field(description="Chemical symbols.")
+    path_key: str | None = Field(description="Info key of the relaxation path.")
+    energy_key: str | None = Field(description="Info key of the total energy, eV.")
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetOut:
+        """From the stored one."""
+        return cls(**{name: getattr(dataset, name) for name in cls.model_fields})
+
+
+class DatasetList(BaseModel):
+    """All training sets, the newest first."""
+
+    datasets: list[DatasetOut]
+
+
+@router.post("", status_code=201)
+async def upload(
+    file: Annotated[UploadFile, File(description="Extended XYZ with energies (eV).")],
+    service: ServiceOf,
+    path_key: Key = None,
+    energy_key: Key = None,
+) -> DatasetOut:
+    """Check and keep a training set; nothing is kept when a structure is bad.
+
+    path_key: info key of the relaxation path (default: every structure is its own path); energy_key: info key
+    of the total energy, eV (default: the energy of the file).
+    """
+    reading = DatasetReading(path_key, energy_key, max_atoms=service.settings.max_atoms)
+    name, content = file.filename or "", await file.read()
+    found = await service.pool.describe(name, content, reading)
+    return DatasetOut.of(await run_in_threadpool(service.datasets.add, name, content, reading, found))
+
+
+@router.get("")
+async def datasets(service: ServiceOf) -> DatasetList:
+    """All training sets."""
+    found = await run_in_threadpool(service.datasets.all)
+    return DatasetList(datasets=[DatasetOut.of(d) for d in found])
+
+
+@router.get("/{dataset_id}")
+async def dataset(dataset_id: Id, service: ServiceOf) -> DatasetOut:
+    """One training set."""
+    return DatasetOut.of(await run_in_threadpool(service.datasets.get, dataset_id))

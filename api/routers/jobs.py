@@ -1,0 +1,179 @@
+"""/v1/jobs: featurize, train and evaluate in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from api.security import needs
+from api.state import Service, service_of
+from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
+
+ServiceOf = Annotated[Service, Depends(service_of)]
+Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the job.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="The same key with the same request gives the same job, however often it is sent.",
+    ),
+]
+_SECONDS_BETWEEN_LOOKS = 0.3
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FeaturizeRequest(_Request):
+    """Compute features."""
+
+    type: Literal["featurize"]
+    parameters: FeaturizeParameters
+
+
+class TrainRequest(_Request):
+    """Train a model."""
+
+    type: Literal["train"]
+    parameters: TrainParameters
+
+
+class EvaluateRequest(_Request):
+    """Compare a model with labels."""
+
+    type: Literal["evaluate"]
+    parameters: EvaluateParameters
+
+
+JobRequest = Annotated[FeaturizeRequest | TrainRequest | EvaluateRequest, Field(discriminator="type")]
+
+
+class JobOut(BaseModel):
+    """A job and how far it is."""
+
+    id: str
+    type: JobType
+    parameters: dict[str, Any]
+    state: State
+    created: str = Field(description="UTC, ISO 8601.")
+    started: str | None
+    ended: str | None
+    done: int = Field(description="Units of work that are complete.")
+    total: int | None = Field(description="Units of work in all; null before it is known.")
+    unit: str | None = Field(description="What is counted.")
+    error: str | None = Field(description="Why it failed.")
+    result: dict[str, Any] | None = Field(
+        description="Ids of what was made (store, model), and errors in meV/atom."
+    )
+
+    @classmethod
+    def of(cls, job: Job) -> JobOut:
+        """From the ledger."""
+        return cls(**{name: getattr(job, name) for name in cls.model_fields})
+
+
+class JobList(BaseModel):
+    """Jobs, the newest first."""
+
+    jobs: list[JobOut]
+
+
+@router.post("", status_code=202)
+async def submit(
+    body: JobRequest, service: ServiceOf, response: Response, idempotency_key: IdempotencyKey = None
+) -> JobOut:
+    """Accept a job; it is on disk when this answers, and survives the end of the server."""
+    await run_in_threadpool(_check, service, body.parameters)
+    waiting = await run_in_threadpool(service.jobs.in_state, "queued")
+    if len(waiting) >= service.settings.max_jobs:
+        raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
+    parameters = body.parameters.model_dump(mode="json")
+    job, _ = await run_in_threadpool(service.jobs.submit, body.type, parameters, idempotency_key)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobOut.of(job)
+
+
+@router.get("")
+async def jobs(service: ServiceOf, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
+    """The newest jobs."""
+    return JobList(jobs=[JobOut.of(j) for j in await run_in_threadpool(service.jobs.all, limit)])
+
+
+@router.get("/{job_id}")
+async def job(job_id: Id, service: ServiceOf) -> JobOut:
+    """One job."""
+    return JobOut.of(await run_in_threadpool(service.jobs.get, job_id))
+
+
+@router.delete("/{job_id}")
+async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
+    """Ask for the end of a job; one that has ended stays as it is."""
+    return JobOut.of(await run_in_threadpool(service.jobs.cancel, job_id))
+
+
+@router.get("/{job_id}/log", response_class=PlainTextResponse)
+async def log(job_id: Id, service: ServiceOf) -> PlainTextResponse:
+    """What the job has printed so far; its last megabyte."""
+    await run_in_threadpool(service.jobs.get, job_id)
+    return PlainTextResponse(await run_in_threadpool(_tail, service, job_id))
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Server-sent events named job: the job as JSON, whenever it has changed.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def events(job_id: Id, service: ServiceOf) -> EventSourceResponse:
+    """The job whenever it changes, until it has ended."""
+    first = await run_in_threadpool(service.jobs.get, job_id)
+    return EventSourceResponse(_changes(service, first), ping=15)
+
+
+async def _changes(service: Service, job: Job) -> AsyncIterator[ServerSentEvent]:
+    shown: Job | None = None
+    while True:
+        if job != shown:
+            shown = job
+            yield ServerSentEvent(event="job", data=JobOut.of(job).model_dump_json())
+        if job.has_ended or service.draining:
+            return
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        job = await run_in_threadpool(service.jobs.get, job.id)
+
+
+def _check(service: Service, parameters: FeaturizeParameters | TrainParameters | EvaluateParameters) -> None:
+    """What a job needs is there. Raises UnknownIdError, ModelError; 422 for a store that is not complete."""
+    if isinstance(parameters, TrainParameters):
+        source = service.jobs.get(parameters.store)
+        if source.type != "featurize" or source.state != "succeeded":
+            raise HTTPException(422, f"job {source.id} is {source.type}, {source.state}: it made no store")
+        return
+    service.datasets.get(parameters.dataset)
+    if isinstance(parameters, EvaluateParameters) and parameters.model is not None:
+        service.registry.directory(parameters.model)
+
+
+def _tail(service: Service, job_id: str, size: int = 2**20) -> str:
+    path = service.directory.log(job_id)
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read().decode("utf-8", errors="replace")

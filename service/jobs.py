@@ -1,0 +1,272 @@
+"""Jobs of the service: what may be asked for, and the ledger that remembers it.
+
+The ledger is an SQLite file in WAL mode. A job that was acknowledged is on disk; every change is one
+transaction, so a killed process leaves the state before or after it. States: queued -> running -> succeeded,
+failed or cancelled; "cancelling" between the wish and the end of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from atomscatter.errors import AtomscatterError
+from service.datasets import UnknownIdError
+from service.sqlite import connect, explained
+
+Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+JobType = Literal["featurize", "train", "evaluate"]
+State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+ENDED = ("succeeded", "failed", "cancelled")
+MAX_ATTEMPTS = 3
+"""A job whose process disappears is tried again, this many times in all."""
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FeaturizeParameters(_Parameters):
+    """Features of a data set into a store, whose id is that of the job."""
+
+    dataset: Id = Field(description="Id of the data set.")
+    beta: float | None = Field(None, ge=0.2, le=2, description="Width of the wavelets, Angstrom.")
+    scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
+    copies: float = Field(0.4, ge=0, le=1, description="Randomly translated copies per structure.")
+
+
+class TrainParameters(_Parameters):
+    """A model from a store; it goes into the registry."""
+
+    store: Id = Field(description="Id of the job that made the features.")
+    folds: int = Field(5, ge=2, le=100, description="Test folds of relaxation paths.")
+    bootstraps: int = Field(100, ge=1, le=1000, description="Models per fold.")
+    max_features: int = Field(1000, ge=1, le=100_000, description="Largest number of features of a model.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Root of all random numbers.")
+    orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
+    selection: Literal["bagged", "full"] = "bagged"
+    invariance: float = Field(200.0, ge=0, le=1e9, description="Weight of translation invariance.")
+    references: dict[str, float] | None = Field(
+        None, description="Energies of the elements in their reference states, eV/atom."
+    )
+
+
+class EvaluateParameters(_Parameters):
+    """Errors of a model on a data set."""
+
+    dataset: Id = Field(description="Id of the data set.")
+    model: Id | None = Field(None, description="Id of the model. Default: the active one.")
+
+
+PARAMETERS: dict[str, type[FeaturizeParameters | TrainParameters | EvaluateParameters]] = {
+    "featurize": FeaturizeParameters,
+    "train": TrainParameters,
+    "evaluate": EvaluateParameters,
+}
+
+
+class KeyReusedError(AtomscatterError):
+    """An idempotency key came with another request before."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known about a job."""
+
+    id: str
+    type: str
+    parameters: dict[str, Any]
+    state: str
+    created: str
+    started: str | None
+    ended: str | None
+    done: int
+    total: int | None
+    unit: str | None
+    error: str | None
+    result: dict[str, Any] | None
+    attempts: int
+    pid: int | None
+    pid_started: float | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in ENDED
+
+
+_COLUMNS = (
+    "id, type, parameters, state, created, started, ended, done, total, unit, error, result, attempts, "
+    "pid, pid_started"
+)
+_TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created TEXT NOT NULL,
+    started TEXT,
+    ended TEXT,
+    done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER,
+    unit TEXT,
+    error TEXT,
+    result TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    pid INTEGER,
+    pid_started REAL,
+    key TEXT UNIQUE,
+    request_hash TEXT NOT NULL
+)
+"""
+
+
+class JobLedger:
+    """All jobs of one state directory; any number of processes and threads may use it.
+
+    Raises:
+        StoreError: from every method, when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path), contextlib.closing(connect(path, "rwc")) as connection:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            connection.execute(_TABLE)
+            connection.commit()
+
+    def submit(self, kind: str, parameters: dict[str, Any], key: str | None = None) -> tuple[Job, bool]:
+        """Add a job; on disk when this returns. Whether it is new: the same key gives the same job.
+
+        Raises:
+            KeyReusedError: the key came with another type or other parameters.
+        """
+        text = json.dumps(parameters, sort_keys=True, allow_nan=False)
+        digest = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
+        with self._transaction() as connection:
+            if key is not None:
+                query = "SELECT id, request_hash FROM jobs WHERE key = ?"
+                known = connection.execute(query, (key,)).fetchone()
+                if known is not None:
+                    if known[1] != digest:
+                        raise KeyReusedError("this Idempotency-Key was used for another request")
+                    return _one(connection, known[0]), False
+            job_id = secrets.token_hex(8)
+            connection.execute(
+                "INSERT INTO jobs (id, type, parameters, state, created, key, request_hash) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                (job_id, kind, text, _now(), key, digest),
+            )
+            return _one(connection, job_id), True
+
+    def get(self, job_id: str) -> Job:
+        """A job. Raises UnknownIdError."""
+        with self._transaction() as connection:
+            return _one(connection, job_id)
+
+    def all(self, limit: int = 100) -> list[Job]:
+        """The newest jobs first."""
+        with self._transaction() as connection:
+            query = f"SELECT {_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?"
+            return [_job(row) for row in connection.execute(query, (limit,))]
+
+    def in_state(self, *states: State) -> list[Job]:
+        """Jobs in one of the states, the oldest first."""
+        with self._transaction() as connection:
+            marks = ", ".join("?" * len(states))
+            query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
+            return [_job(row) for row in connection.execute(query, states)]
+
+    def attempt(self, job_id: str) -> None:
+        """Count one more try."""
+        self._update(job_id, "attempts = attempts + 1")
+
+    def claim(self, job_id: str, pid: int, pid_started: float) -> bool:
+        """A process takes a queued job; only one succeeds. ``pid_started``: seconds since 1970."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET state = 'running', started = ?, pid = ?, pid_started = ?, done = 0, "
+                "total = NULL WHERE id = ? AND state = 'queued'",
+                (_now(), pid, pid_started, job_id),
+            )
+            return changed.rowcount == 1
+
+    def progress(self, job_id: str, done: int, total: int, unit: str) -> None:
+        """Note how far a job is."""
+        self._update(job_id, "done = ?, total = ?, unit = ?", done, total, unit)
+
+    def finish(
+        self, job_id: str, state: State, *, error: str | None = None, result: dict[str, Any] | None = None
+    ) -> None:
+        """The end of a job that has not ended."""
+        text = None if result is None else json.dumps(result, allow_nan=False)
+        self._update(job_id, "state = ?, ended = ?, error = ?, result = ?", state, _now(), error, text)
+
+    def requeue(self, job_id: str, *, blameless: bool = False) -> None:
+        """A running job's process is gone: it has to run again. ``blameless``: it was no failed try."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'queued', pid = NULL, attempts = attempts - ? "
+                "WHERE id = ? AND state = 'running'",
+                (int(blameless), job_id),
+            )
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the end of a job; one that is not running has ended. Raises UnknownIdError."""
+        with self._transaction() as connection:
+            _one(connection, job_id)
+            connection.execute(
+                "UPDATE jobs SET state = 'cancelled', ended = ? WHERE id = ? AND state = 'queued'",
+                (_now(), job_id),
+            )
+            connection.execute(
+                "UPDATE jobs SET state = 'cancelling' WHERE id = ? AND state = 'running'", (job_id,)
+            )
+            return _one(connection, job_id)
+
+    def _update(self, job_id: str, assignments: str, *values: Any) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ? "
+                "AND state NOT IN ('succeeded', 'failed', 'cancelled')",
+                (*values, job_id),
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with explained(self.path), contextlib.closing(connect(self.path, "rw")) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                yield connection
+
+
+def _one(connection: sqlite3.Connection, job_id: str) -> Job:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise UnknownIdError(f"there is no job {job_id}")
+    return _job(row)
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["parameters"] = json.loads(values["parameters"])
+    values["result"] = None if values["result"] is None else json.loads(values["result"])
+    return Job(**values)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,37 @@
+"""Where things are in the service's state directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.datasets import DatasetStore
+from service.jobs import JobLedger
+from service.registry import ModelRegistry
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """models/, datasets/, stores/<job id>, jobs/<job id>.log and jobs.sqlite below one directory."""
+
+    root: Path
+
+    def registry(self) -> ModelRegistry:
+        """The models."""
+        return ModelRegistry(self.root / "models")
+
+    def datasets(self) -> DatasetStore:
+        """The data sets."""
+        return DatasetStore(self.root / "datasets")
+
+    def ledger(self) -> JobLedger:
+        """The jobs."""
+        return JobLedger(self.root / "jobs.sqlite")
+
+    def store(self, job_id: str) -> Path:
+        """Feature store that a job made."""
+        return self.root / "stores" / job_id
+
+    def log(self, job_id: str) -> Path:
+        """Log of a job."""
+        return self.root / "jobs" / f"{job_id}.log"

@@ -1,0 +1,294 @@
+"""Data sets and jobs over real HTTP: a model from an upload, and what happens when processes die."""
+
+import io
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import ase.io
+import httpx
+import psutil
+import pytest
+
+from service.api_keys import new_key
+from service.demo_data import load_sample
+from tests.api.conftest import as_json, assert_problem, free_port, serving
+
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+def training_set(n_paths=8):
+    """Extended XYZ of some relaxation paths, with their ids."""
+    names = []
+    for s in load_sample("paths"):
+        if s.path_id not in names:
+            names.append(s.path_id)
+    chosen = set(names[:: len(names) // n_paths][:n_paths])
+    text = io.StringIO()
+    found = [s.atoms for s in load_sample("paths") if s.path_id in chosen]
+    ase.io.write(text, found, format="extxyz")
+    return text.getvalue().encode(), len(found)
+
+
+@pytest.fixture(scope="module")
+def upload():
+    return training_set()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def working(place):
+    with serving(place, timeout=30) as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        yield process, client
+
+
+@pytest.fixture(scope="module")
+def dataset(working, upload):
+    content, n = upload
+    answer = working[1].post(
+        "/v1/datasets", files={"file": ("a.extxyz", content)}, data={"path_key": "path_id"}
+    )
+    assert answer.status_code == 201, answer.text
+    found = answer.json()
+    assert found["n_structures"] == n
+    assert found["n_paths"] == 8
+    assert found["elements"] == ["Li", "Si"]
+    return found["id"]
+
+
+def submit(client, kind, parameters, **headers):
+    answer = client.post("/v1/jobs", json={"type": kind, "parameters": parameters}, headers=headers)
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    return job["id"]
+
+
+def ended(client, job_id, seconds=240):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        job = client.get(f"/v1/jobs/{job_id}").json()
+        if job["state"] in ENDED:
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"{job}\n{client.get(f'/v1/jobs/{job_id}/log').text}")
+
+
+def events(client, job_id):
+    """All events until the stream ends."""
+    found = []
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                found.append(json.loads(line[6:]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(working, dataset):
+    """A featurize job, watched live."""
+    client = working[1]
+    job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.9, "scales": 2})
+    seen = events(client, job_id)
+    assert seen[-1]["state"] == "succeeded", client.get(f"/v1/jobs/{job_id}/log").text
+    assert {e["state"] for e in seen} >= {"running", "succeeded"}
+    counts = [e["done"] for e in seen if e["state"] in ("running", "succeeded")]
+    assert counts == sorted(counts)
+    assert seen[-1]["done"] == seen[-1]["total"] > 0
+    return job_id
+
+
+def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
+    client = working[1]
+    wanted = {"store": store, "folds": 2, "bootstraps": 3, "max_features": 20}
+    job = ended(client, submit(client, "train", wanted))
+    assert job["state"] == "succeeded", job
+    model = job["result"]["model"]
+    assert job["result"]["rmse_mev_per_atom"] > 0
+    assert model in client.get("/v1/models").json()["models"]
+    assert client.get(f"/v1/models/{model}/report/parity").headers["content-type"] == "image/png"
+    assert "job succeeded" in client.get(f"/v1/jobs/{job['id']}/log").text
+
+    evaluated = ended(client, submit(client, "evaluate", {"dataset": dataset, "model": model}))
+    assert evaluated["state"] == "succeeded", evaluated
+    assert evaluated["result"]["averaged_model"]["rmse"] > 0
+
+    before = client.get("/v1/models").json()["active"]
+    stop, statuses = threading.Event(), []
+
+    def load():
+        with httpx.Client(base_url=client.base_url, timeout=60) as other:
+            while not stop.is_set():
+                answer = other.post("/v1/predictions", json={"structures": [as_json(samples[0])]})
+                statuses.append((answer.status_code, answer.json().get("model")))
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    assert client.post(f"/v1/models/{model}/activate").json()["active"] == model
+    time.sleep(1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {s for s, _ in statuses} == {200}, "a switch of models drops no request"
+    assert {m for _, m in statuses} == {before, model}
+    client.post(f"/v1/models/{before}/activate")
+
+
+def test_the_same_key_a_hundred_times_at_once_is_one_job(working, dataset):
+    client = working[1]
+    body = {"type": "evaluate", "parameters": {"dataset": dataset}}
+
+    def send(_):
+        with httpx.Client(base_url=client.base_url, timeout=60) as other:
+            return other.post("/v1/jobs", json=body, headers={"Idempotency-Key": "once"})
+
+    with ThreadPoolExecutor(25) as pool:
+        answers = list(pool.map(send, range(100)))
+    assert {a.status_code for a in answers} == {202}
+    assert len({a.json()["id"] for a in answers}) == 1
+    other = {"type": "evaluate", "parameters": {"dataset": dataset, "model": None}}
+    assert client.post("/v1/jobs", json=other, headers={"Idempotency-Key": "once"}).status_code == 202
+    changed = {"type": "featurize", "parameters": {"dataset": dataset}}
+    assert_problem(client.post("/v1/jobs", json=changed, headers={"Idempotency-Key": "once"}), 422)
+    assert ended(client, answers[0].json()["id"])["state"] == "succeeded"
+
+
+def job_process(place, job_id):
+    """The process of a job, found by its command line."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if "workers.job" in line and job_id in line and str(place) in " ".join(line):
+                return process
+        time.sleep(0.05)
+    raise AssertionError("no process for the job")
+
+
+def running(client, job_id):
+    while client.get(f"/v1/jobs/{job_id}").json()["state"] == "queued":
+        time.sleep(0.05)
+
+
+def test_a_running_job_is_cancelled(working, place, dataset):
+    client = working[1]
+    job_id = submit(client, "featurize", {"dataset": dataset, "copies": 0.1})
+    waiting = submit(client, "evaluate", {"dataset": dataset})
+    assert client.delete(f"/v1/jobs/{waiting}").json()["state"] == "cancelled"
+    process = job_process(place, job_id)
+    running(client, job_id)
+    assert client.delete(f"/v1/jobs/{job_id}").json()["state"] in ("cancelling", "cancelled")
+    assert ended(client, job_id, 60)["state"] == "cancelled"
+    process.wait(30)
+    assert client.delete(f"/v1/jobs/{job_id}").json()["state"] == "cancelled"
+
+
+def test_a_job_whose_process_is_killed_is_tried_again(working, place, dataset):
+    client = working[1]
+    job_id = submit(client, "evaluate", {"dataset": dataset})
+    running(client, job_id)
+    job_process(place, job_id).kill()
+    assert ended(client, job_id)["state"] == "succeeded"
+    assert client.get(f"/v1/jobs/{job_id}/log").text.count("job started") == 2
+
+
+BAD = {
+    "unknown data set": ({"type": "featurize", "parameters": {"dataset": "0" * 16}}, 404),
+    "unknown store": ({"type": "train", "parameters": {"store": "0" * 16}}, 404),
+    "unknown type": ({"type": "shell", "parameters": {}}, 422),
+    "a command": ({"type": "featurize", "parameters": {"dataset": "0" * 16, "entrypoint": "sh"}}, 422),
+    "no id": ({"type": "featurize", "parameters": {"dataset": "../../etc/passwd"}}, 422),
+    "shell text": ({"type": "featurize", "parameters": {"dataset": "$(touch /tmp/x)"}}, 422),
+    "no folds": ({"type": "train", "parameters": {"store": "0" * 16, "folds": 1}}, 422),
+    "environment": ({"type": "featurize", "parameters": {"dataset": "0" * 16}, "runtime_env": {}}, 422),
+    "a list": ([], 422),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_jobs(working, case):
+    body, status = BAD[case]
+    assert_problem(working[1].post("/v1/jobs", json=body), status)
+
+
+def test_a_store_that_is_none(working, dataset):
+    client = working[1]
+    job_id = submit(client, "evaluate", {"dataset": dataset})
+    assert_problem(client.post("/v1/jobs", json={"type": "train", "parameters": {"store": job_id}}), 422)
+    for route in ("", "/log", "/events"):
+        assert_problem(client.get(f"/v1/jobs/{'0' * 16}{route}"), 404)
+    assert_problem(client.delete(f"/v1/jobs/{'0' * 16}"), 404)
+    ended(client, job_id)
+
+
+def test_bad_data_sets(working, upload):
+    client, content = working[1], upload[0]
+    for name, data, form, status in (
+        ("a.extxyz", content[: len(content) // 2], {}, 422),
+        ("a.extxyz", content, {"energy_key": "nothing"}, 422),
+        ("a.extxyz", content, {"path_key": "nothing"}, 422),
+        ("a.extxyz", b"", {}, 422),
+        ("a.traj", b"- of Ulm\0\0", {}, 415),
+        ("a.extxyz", content, {"path_key": "x" * 101}, 422),
+    ):
+        before = client.get("/v1/datasets").json()
+        assert_problem(client.post("/v1/datasets", files={"file": (name, data)}, data=form), status)
+        assert client.get("/v1/datasets").json() == before
+    assert_problem(client.get(f"/v1/datasets/{'0' * 16}"), 404)
+
+
+def test_keys_need_the_scope(tmp_path):
+    key, line = new_key("reader", ["predict"])
+    (tmp_path / "keys").write_text(line + "\n")
+    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
+        for route in ("/v1/jobs", "/v1/datasets"):
+            assert_problem(httpx.get(url + route, headers={"X-API-Key": key}), 403)
+            assert_problem(httpx.get(url + route), 401)
+        assert httpx.get(f"{url}/health/jobs").status_code == 200
+
+
+def test_no_job_is_lost_when_the_server_is_killed_ten_times(tmp_path, upload):
+    """kill -9 while jobs are accepted and run; each time it is back within 10 s, and all jobs end well."""
+    state, port, accepted = tmp_path / "state", free_port(), []
+    for round_ in range(11):
+        began = time.monotonic()
+        with serving(state, port=port) as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+            assert time.monotonic() - began < 10
+            if round_ == 0:
+                files, form = {"file": ("a.extxyz", upload[0])}, {"path_key": "path_id"}
+                dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
+            known = {j["id"] for j in client.get("/v1/jobs").json()["jobs"]}
+            assert set(accepted) <= known
+            if round_ < 10:
+                accepted.append(submit(client, "evaluate", {"dataset": dataset}))
+                time.sleep(0.1 * round_)
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+            else:
+                assert {ended(client, job_id)["state"] for job_id in accepted} == {"succeeded"}
+    assert len(accepted) == 10
+
+
+def test_a_server_that_ends_queues_its_job_again(tmp_path, upload):
+    state = tmp_path / "state"
+    with serving(state) as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        files, form = {"file": ("a.extxyz", upload[0])}, {"path_key": "path_id"}
+        dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
+        job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.9, "scales": 2, "copies": 0})
+        worker = job_process(state, job_id)
+        running(client, job_id)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        assert not worker.is_running()
+    with serving(state) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
+        assert ended(client, job_id)["state"] == "succeeded"
