@@ -32,8 +32,13 @@ export const post = (path, body) =>
     body: JSON.stringify(body ?? {}),
   }));
 
-export function postFile(path, name, content) {
+export const remove = (path) => answer(fetch(path, { method: "DELETE" }));
+
+export const postFile = (path, name, content) => postForm(path, name, content, {});
+
+export function postForm(path, name, content, fields) {
   const form = new FormData();
   form.append("file", new Blob([content]), name);
+  for (const [key, value] of Object.entries(fields)) if (value) form.append(key, value);
   return answer(fetch(path, { method: "POST", body: form }));
 }

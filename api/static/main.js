@@ -3,12 +3,13 @@
 
 import { lineChart } from "./chart.js";
 import { get, post, postFile } from "./http.js";
+import { openJobs, startJobs } from "./jobs.js";
 import { colourOf, show } from "./viewer.js";
 
 const EXAMPLES = {
   "LiSi, amorphous": "one-structure.extxyz",
   "Migration path": "migration-path.extxyz",
-  "13 concentrations": "concentrations.extxyz",
+  "Three concentrations": "concentrations.extxyz",
 };
 const STEPS = 5; // strains on each side of zero
 const byId = (id) => document.getElementById(id);
@@ -297,7 +298,8 @@ async function activate() {
 // The page itself
 
 function openPage() {
-  const wanted = location.hash === "#model" ? "model" : "predict";
+  const wanted = ["#model", "#jobs"].includes(location.hash) ? location.hash.slice(1) : "predict";
+  if (wanted === "jobs") openJobs();
   for (const page of document.querySelectorAll(".page")) page.hidden = page.id !== wanted;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#${wanted}`) link.setAttribute("aria-current", "page");
@@ -357,6 +359,7 @@ function start() {
   byId("run-strain").addEventListener("click", drawStrain);
   byId("models").addEventListener("change", ({ target }) => drawModel(target.value));
   byId("activate").addEventListener("click", activate);
+  startJobs();
   addEventListener("hashchange", openPage);
   openPage();
   drawModels().catch(complain);

@@ -167,3 +167,29 @@ def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
     assert page.evaluate("document.documentElement.scrollWidth") <= 375, "the page is wider than the phone"
     page.screenshot(path=SCREENSHOTS / "phone.png", full_page=True)
     page.close()
+
+
+def test_jobs_are_started_and_watched(page, tmp_path):
+    """From a file to a store, live, and a cancelled training."""
+    frames = ase.io.read(EXAMPLES / "concentrations.extxyz", ":")
+    path = tmp_path / "labelled.extxyz"
+    for i, atoms in enumerate(frames):
+        atoms.info["energy"] = float(-4.0 * len(atoms))
+        atoms.info["path_id"] = f"path-{i}"
+        atoms.calc = None
+    ase.io.write(path, frames, format="extxyz")
+    page.get_by_role("link", name="Jobs").click()
+    page.locator("#dataset-file").set_input_files(path)
+    page.locator("#path-key").fill("path_id")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#jobs-status")).to_contain_text(f"{len(frames)} structures of {len(frames)} paths")
+    page.get_by_role("button", name="Featurize").click()
+    row = page.locator("#job-rows tr").first
+    expect(row).to_contain_text("succeeded", timeout=90_000)
+    expect(row).to_contain_text("× 1640 features")
+    page.screenshot(path=SCREENSHOTS / "jobs.png")
+    row.get_by_role("button", name="Train").click()
+    training = page.locator("#job-rows tr").first
+    expect(training).to_contain_text("train")
+    training.get_by_role("button", name="Cancel").click()
+    expect(training).to_contain_text("cancelled", timeout=60_000)

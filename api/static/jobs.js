@@ -1,0 +1,124 @@
+// Jobs: upload a training set, start featurize, train or evaluate, and watch what happens.
+
+import { get, post, postForm, remove } from "./http.js";
+
+const byId = (id) => document.getElementById(id);
+const ENDED = new Set(["succeeded", "failed", "cancelled"]);
+const streams = new Map(); // job id -> EventSource
+
+function made(name, text, attributes = {}) {
+  const element = document.createElement(name);
+  if (text !== undefined) element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+const say = (text) => { byId("jobs-status").textContent = text; };
+
+async function attempt(action) {
+  try {
+    await action();
+  } catch (problem) {
+    const reasons = (problem.errors || []).slice(0, 3).map((e) => e.detail);
+    say([problem.message, ...reasons].join(" "));
+  }
+}
+
+const time = (text) => (text ? new Date(text).toLocaleTimeString() : "");
+
+function result(job) {
+  if (job.error) return job.error;
+  if (!job.result) return "";
+  if (job.type === "train") {
+    return `model ${job.result.model}, ${job.result.rmse_mev_per_atom.toFixed(1)} meV/atom RMSE`;
+  }
+  if (job.type === "evaluate") {
+    return `${job.result.averaged_model.rmse.toFixed(1)} meV/atom RMSE on ${job.result.n_structures} structures`;
+  }
+  return `${job.result.n_structures} structures × ${job.result.n_features} features`;
+}
+
+function drawJob(job) {
+  const row = byId(`job-${job.id}`) || made("tr", undefined, { id: `job-${job.id}` });
+  const bar = made("progress", undefined, { max: job.total || 1, "aria-label": `Progress of ${job.type}` });
+  if (job.total) bar.value = job.done;
+  else if (ENDED.has(job.state)) bar.value = 0;
+  const progress = made("td");
+  progress.append(bar, made("span", job.total ? ` ${job.done} of ${job.total} ${job.unit}` : ""));
+  const actions = made("td");
+  const button = (text, action) => {
+    const found = made("button", text, { type: "button", class: "button light" });
+    found.addEventListener("click", () => attempt(action));
+    actions.append(found);
+  };
+  actions.append(made("a", "Log", { href: `/v1/jobs/${job.id}/log`, target: "_blank", rel: "noopener" }), " ");
+  if (!ENDED.has(job.state)) button("Cancel", async () => drawJob(await remove(`/v1/jobs/${job.id}`)));
+  if (job.state === "succeeded" && job.type === "featurize") {
+    button("Train", () => submit("train", { store: job.id }));
+  }
+  if (job.state === "succeeded" && job.type === "train") {
+    button("Activate", async () => {
+      await post(`/v1/models/${job.result.model}/activate`);
+      say(`Model ${job.result.model} is active now.`);
+    });
+  }
+  const cells = [made("td", job.type), made("td", job.state), progress, made("td", time(job.created))];
+  row.replaceChildren(...cells, made("td", result(job)), actions);
+  if (!row.isConnected) byId("job-rows").prepend(row);
+  if (!ENDED.has(job.state)) watch(job.id);
+}
+
+function watch(id) {
+  if (streams.has(id)) return;
+  const stream = new EventSource(`/v1/jobs/${id}/events`);
+  streams.set(id, stream);
+  stream.addEventListener("job", (event) => {
+    const job = JSON.parse(event.data);
+    if (ENDED.has(job.state)) {
+      stream.close();
+      streams.delete(id);
+    }
+    drawJob(job);
+  });
+}
+
+async function submit(type, parameters) {
+  drawJob(await post("/v1/jobs", { type, parameters }));
+  say(`Accepted: ${type}.`);
+}
+
+async function upload() {
+  const file = byId("dataset-file").files[0];
+  if (!file) {
+    say("Choose a file first: extended XYZ with energies.");
+    return;
+  }
+  say("Reading the file …");
+  const fields = { path_key: byId("path-key").value.trim() };
+  const found = await postForm("/v1/datasets", file.name, file, fields);
+  await drawDatasets(found.id);
+  say(`${found.n_structures} structures of ${found.n_paths} paths (${found.elements.join(", ")}).`);
+}
+
+async function drawDatasets(chosen) {
+  const { datasets } = await get("/v1/datasets");
+  byId("datasets").replaceChildren(...datasets.map((d) =>
+    made("option", `${d.n_structures} structures, ${d.n_paths} paths, ${d.elements.join("-")}`, { value: d.id })));
+  if (chosen) byId("datasets").value = chosen;
+  for (const id of ["featurize", "evaluate"]) byId(id).disabled = !datasets.length;
+}
+
+export async function openJobs() {
+  await attempt(async () => {
+    await drawDatasets();
+    const { jobs } = await get("/v1/jobs");
+    for (const job of jobs.reverse()) drawJob(job);
+  });
+}
+
+export function startJobs() {
+  byId("upload").addEventListener("click", () => attempt(upload));
+  for (const type of ["featurize", "evaluate"]) {
+    byId(type).addEventListener("click", () => attempt(() => submit(type, { dataset: byId("datasets").value })));
+  }
+}
