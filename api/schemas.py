@@ -24,15 +24,15 @@ EXAMPLE_STRUCTURE: dict[str, Any] = {
 
 
 class Body(BaseModel):
-    """A request body: unknown keys are errors."""
+    """A request body: unknown keys are errors, and so are numbers as text or truth values."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Structure(Body):
     """A structure, periodic in three directions."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_STRUCTURE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STRUCTURE]})
 
     lattice_vectors: Annotated[list[Vector], Field(min_length=3, max_length=3)] = Field(
         description="Three cell vectors, Angstrom."

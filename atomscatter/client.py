@@ -125,6 +125,22 @@ class Client(_Settings):
         """Make a stored model the active one; answers as :meth:`models`."""
         return self._send(_activate(model))
 
+    def upload(self, path: str | Path, **reading: str) -> Json:
+        """Send a training set (extended XYZ with energies, eV); reading: ``path_key``, ``energy_key``."""
+        return self._send(_upload(Path(path), reading))
+
+    def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
+        """Start a job: featurize, train or evaluate; ``key``: the same key gives the same job."""
+        return self._send(_submit(kind, key, parameters))
+
+    def job(self, job_id: str) -> Json:
+        """A job: its ``state``, how far it is, and its ``result``."""
+        return self._send(_job(job_id))
+
+    def cancel(self, job_id: str) -> Json:
+        """Ask for the end of a job; answers as :meth:`job`."""
+        return self._send(_cancel(job_id))
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -189,6 +205,22 @@ class AsyncClient(_Settings):
         """See :meth:`Client.activate`."""
         return await self._send(_activate(model))
 
+    async def upload(self, path: str | Path, **reading: str) -> Json:
+        """See :meth:`Client.upload`."""
+        return await self._send(_upload(Path(path), reading))
+
+    async def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
+        """See :meth:`Client.submit`."""
+        return await self._send(_submit(kind, key, parameters))
+
+    async def job(self, job_id: str) -> Json:
+        """See :meth:`Client.job`."""
+        return await self._send(_job(job_id))
+
+    async def cancel(self, job_id: str) -> Json:
+        """See :meth:`Client.cancel`."""
+        return await self._send(_cancel(job_id))
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -252,6 +284,26 @@ _MODELS = _Call[Json]("GET", "/v1/models", dict)
 
 def _activate(model: str) -> _Call[Json]:
     return _Call("POST", f"/v1/models/{model}/activate", dict)
+
+
+def _upload(path: Path, reading: Mapping[str, str]) -> _Call[Json]:
+    arguments = {"files": {"file": (path.name, path.read_bytes())}, "data": dict(reading)}
+    return _Call("POST", "/v1/datasets", dict, arguments)
+
+
+def _submit(kind: str, key: str | None, parameters: Mapping[str, Any]) -> _Call[Json]:
+    arguments: Json = {"json": {"type": kind, "parameters": dict(parameters)}}
+    if key is not None:
+        arguments["headers"] = {"Idempotency-Key": key}
+    return _Call("POST", "/v1/jobs", dict, arguments)
+
+
+def _job(job_id: str) -> _Call[Json]:
+    return _Call("GET", f"/v1/jobs/{job_id}", dict)
+
+
+def _cancel(job_id: str) -> _Call[Json]:
+    return _Call("DELETE", f"/v1/jobs/{job_id}", dict)
 
 
 def _parsed(call: _Call[_T], answer: httpx.Response) -> _T:

@@ -33,7 +33,7 @@ MAX_ATTEMPTS = 3
 
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class FeaturizeParameters(_Parameters):

@@ -1,5 +1,6 @@
 """Data sets and jobs over real HTTP: a model from an upload, and what happens when processes die."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from atomscatter.client import AsyncClient, Client
 from service.api_keys import new_key
 from service.demo_data import load_sample
 from tests.api.conftest import as_json, assert_problem, free_port, serving
@@ -200,6 +202,28 @@ def test_a_job_whose_process_is_killed_is_tried_again(working, place, dataset):
     job_process(place, job_id).kill()
     assert ended(client, job_id)["state"] == "succeeded"
     assert client.get(f"/v1/jobs/{job_id}/log").text.count("job started") == 2
+
+
+def test_the_python_clients(working, upload, tmp_path):
+    url = str(working[1].base_url)
+    (tmp_path / "a.extxyz").write_bytes(upload[0])
+    with Client(url) as client:
+        dataset = client.upload(tmp_path / "a.extxyz", path_key="path_id")
+        job = client.submit("evaluate", key="mine", dataset=dataset["id"])
+        assert client.submit("evaluate", key="mine", dataset=dataset["id"])["id"] == job["id"]
+        assert client.cancel(job["id"])["state"] in ("cancelled", "cancelling")
+
+    async def the_same():
+        async with AsyncClient(url) as client:
+            again = await client.upload(tmp_path / "a.extxyz", path_key="path_id")
+            other = await client.submit("evaluate", dataset=again["id"])
+            await client.cancel(other["id"])
+            return again, await client.job(job["id"])
+
+    again, found = asyncio.run(the_same())
+    assert again == dataset
+    assert found["type"] == "evaluate"
+    assert ended(working[1], job["id"], 60)["state"] == "cancelled"
 
 
 BAD = {

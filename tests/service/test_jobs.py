@@ -1,0 +1,84 @@
+"""The job ledger: every change is whole, whoever makes it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from atomscatter.errors import StoreError
+from service.datasets import UnknownIdError
+from service.jobs import JobLedger, KeyReusedError
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return JobLedger(tmp_path / "state" / "jobs.sqlite")
+
+
+def test_a_job_from_queue_to_end(ledger):
+    job, new = ledger.submit("evaluate", {"dataset": "a"})
+    assert new
+    assert job.state == "queued"
+    assert ledger.claim(job.id, 17, 1.5)
+    assert not ledger.claim(job.id, 18, 2.5), "one process only"
+    ledger.progress(job.id, 3, 10, "structures")
+    ledger.finish(job.id, "succeeded", result={"x": 1})
+    ledger.finish(job.id, "failed", error="too late")
+    ledger.progress(job.id, 4, 10, "structures")
+    found = ledger.get(job.id)
+    assert (found.state, found.result, found.error) == ("succeeded", {"x": 1}, None)
+    assert (found.done, found.total, found.unit, found.pid) == (3, 10, "structures", 17)
+    assert ledger.cancel(job.id).state == "succeeded"
+
+
+def test_keys(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"}, "key")
+    again, new = ledger.submit("evaluate", {"dataset": "a"}, "key")
+    assert again == job
+    assert not new
+    with pytest.raises(KeyReusedError):
+        ledger.submit("evaluate", {"dataset": "b"}, "key")
+    assert ledger.submit("evaluate", {"dataset": "a"})[1], "without a key, every request is a job"
+
+
+def test_one_key_in_many_threads_is_one_job(ledger):
+    barrier = threading.Barrier(16)
+
+    def submit(_):
+        barrier.wait()
+        return ledger.submit("evaluate", {"dataset": "a"}, "key")
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(submit, range(16)))
+    assert len({job.id for job, _ in found}) == 1
+    assert sum(new for _, new in found) == 1
+
+
+def test_requeue_and_cancel(ledger):
+    job, _ = ledger.submit("evaluate", {})
+    ledger.attempt(job.id)
+    ledger.claim(job.id, 1, 0.0)
+    ledger.requeue(job.id)
+    assert (ledger.get(job.id).state, ledger.get(job.id).attempts) == ("queued", 1)
+    ledger.attempt(job.id)
+    ledger.claim(job.id, 1, 0.0)
+    ledger.requeue(job.id, blameless=True)
+    assert ledger.get(job.id).attempts == 1
+    assert ledger.cancel(job.id).state == "cancelled"
+    assert not ledger.claim(job.id, 1, 0.0)
+    other, _ = ledger.submit("evaluate", {})
+    ledger.claim(other.id, 1, 0.0)
+    assert ledger.cancel(other.id).state == "cancelling"
+    assert [j.id for j in ledger.all()] == [other.id, job.id], "the newest first"
+    assert [j.id for j in ledger.in_state("cancelling")] == [other.id]
+
+
+def test_unknown_ids_and_damage(ledger):
+    for call in (ledger.get, ledger.cancel):
+        with pytest.raises(UnknownIdError, match="no job nothing"):
+            call("nothing")
+    ledger.path.write_bytes(b"not a database" * 1000)
+    for suffix in ("-wal", "-shm"):
+        ledger.path.with_name(ledger.path.name + suffix).unlink(missing_ok=True)
+    with pytest.raises(StoreError, match=r"jobs\.sqlite"):
+        ledger.all()

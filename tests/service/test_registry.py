@@ -1,0 +1,68 @@
+"""Stored models, and the files of keys."""
+
+import shutil
+
+import pytest
+
+from atomscatter.errors import ConfigError, ModelError
+from service.api_keys import ApiKeys, new_key
+from service.default_model import embedded_model
+from service.registry import ModelRegistry
+
+
+def test_models_are_added_once_and_activated(tmp_path):
+    registry = ModelRegistry(tmp_path / "models")
+    embedded = registry.active
+    assert registry.ids() == [embedded]
+    assert registry.add(embedded_model()) == embedded
+    assert registry.ids() == [embedded]
+    registry.activate(embedded)
+    assert ModelRegistry(tmp_path / "models").active == embedded
+    with pytest.raises(ModelError, match="no model"):
+        registry.activate("0" * 16)
+    with pytest.raises(ModelError):
+        registry.directory("../..")
+
+
+def test_a_damaged_model_is_not_added(tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(embedded_model(), damaged)
+    content = bytearray((damaged / "weights.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / "weights.npz").write_bytes(content)
+    registry = ModelRegistry(tmp_path / "models")
+    with pytest.raises(ModelError):
+        registry.add(damaged)
+    assert not list((tmp_path / "models").glob("*"))
+
+
+def test_an_active_model_that_is_gone_is_the_embedded_one(tmp_path):
+    (tmp_path / "active").write_text("f" * 16 + "\n")
+    registry = ModelRegistry(tmp_path)
+    assert registry.active == registry.ids()[0]
+
+
+def test_keys_are_found_by_their_hash(tmp_path):
+    key, line = new_key("laptop", ["predict"])
+    assert key not in line
+    (tmp_path / "keys").write_text(f"# remark\n\n{line}\n")
+    keys = ApiKeys(tmp_path / "keys")
+    found = keys.find(key)
+    assert found is not None
+    assert (found.name, found.scopes) == ("laptop", {"predict"})
+    assert keys.find(key + "x") is None
+
+
+@pytest.mark.parametrize("line", ["a b", "a predict sha256:abc", "a admin sha256:" + "0" * 64])
+def test_bad_lines_are_named(tmp_path, line):
+    (tmp_path / "keys").write_text(f"# remark\n{line}\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        ApiKeys(tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes"), [("a b", ["predict"]), ("a", ["root"]), ("a", []), ("#", ["jobs"])]
+)
+def test_bad_keys_are_not_made(name, scopes):
+    with pytest.raises(ConfigError):
+        new_key(name, scopes)
