@@ -106,9 +106,19 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _on_http(_: Request, error: Exception) -> JSONResponse:
+def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request))) or headers.get("Allow", "GET")
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Methods of a path, over all its routes: the framework names those of the first one only."""
+    described: dict[str, Any] = request.app.openapi()["paths"]
+    template = getattr(request.scope.get("route"), "path", "")
+    return {method.upper() for method in described.get(template, {})}
 
 
 def _on_ours(_: Request, error: Exception) -> JSONResponse:

@@ -173,6 +173,7 @@ def main():
     ]
     rate = {name: row_rate for name, row_rate, *_ in rows}
     one, two = found["1 processes, 1 clients"], found["overload"]
+    both_busy = rate["2 processes, 4 clients"] / rate["1 processes, 4 clients"]
     markdown = f"""# The service under load
 
 {machine_line(about)}
@@ -183,17 +184,17 @@ machine. Bare prediction in one process: {found["bare"]:.4f} s (median).
 {table(["case", "requests / s", "p50 (s)", "p99 (s)"], rows)}
 
 - p50 of single requests / bare prediction: {one[50] / found["bare"]:.2f}
-- two processes busy / one (4 clients each): {rate["2 processes, 4 clients"] / rate["1 processes, 4 clients"]:.2f}
+- two processes busy / one (4 clients each): {both_busy:.2f}
 - batch of 100 structures: {found["1 processes, batch of 100"]:.2f} s with one process,
   {found["2 processes, batch of 100"]:.2f} s with two
 
-Overload: {CLIENTS} clients for {two["seconds"]:g} s, {CAPACITY} structures accepted at a time (5 times the capacity).
+Overload: {CLIENTS} clients for {two["seconds"]:g} s, {CAPACITY} structures accepted at a time.
 
 {table(["", "value"], [[k, str(v) if isinstance(v, list) else v] for k, v in two.items()])}
 
 Bound of p99: twice the nominal p99 plus the queue: {2 * two["nominal p99"] + two["queue bound"]:.3f} s.
 """
-    data = {"machine": about, "results": {k: v for k, v in found.items()}}
+    data = {"machine": about, "results": dict(found.items())}
     write_results("serve_load", markdown, data, options.out)
     print(markdown)
 

@@ -120,3 +120,14 @@ def test_a_model_directory_that_is_none_ends_with_code_2(tmp_path):
     assert str(tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
     assert embedded_model().is_dir()
+
+
+def test_a_wrong_method_is_told_the_right_ones(client):
+    for path, allowed in (
+        ("/v1/jobs", "GET, POST"),
+        (f"/v1/jobs/{'0' * 16}", "DELETE, GET"),
+        ("/v1/models", "GET"),
+    ):
+        answer = client.put(path)
+        assert_problem(answer, 405)
+        assert answer.headers["allow"] == allowed
