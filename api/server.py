@@ -47,6 +47,8 @@ def run(settings: ServeSettings, host: str, port: int) -> None:
         access_log=False,  # the service has its own, with request ids
         log_level="warning",
         timeout_graceful_shutdown=settings.shutdown_grace,
+        # Longer than clients keep idle connections: they close them, and no request meets a closed one.
+        timeout_keep_alive=75,
         server_header=False,
     )
     server = DrainingServer(config, app, settings.shutdown_drain)
