@@ -4,7 +4,7 @@
 
 One 64-atom structure of 11 A in each request. Measured: the bare prediction with the embedded model in this
 process; one, two and four clients with one and with two prediction processes; one request with 100
-structures; and two minutes of five times as many clients as the capacity allows, with the latency of the
+structures; and two minutes of five times as many requests as can be answered, with the latency of the
 accepted requests, how many were refused with 503 and Retry-After, and the memory of the service.
 """
 
@@ -28,7 +28,7 @@ from atomscatter.ensemble import Ensemble
 from service.default_model import embedded_model
 
 CAPACITY = 8  # structures accepted at a time in the overload test
-CLIENTS = 5 * CAPACITY
+OVERLOAD = 5  # times the requests per second that two clients get answered
 STRUCTURE = amorphous_li_si(64, 11.0)
 
 
@@ -91,8 +91,6 @@ async def clients(url, count, seconds):
                 answer = await client.post("/v1/predictions", json=body())
                 waited = answer.headers.get("Retry-After")
                 answers.append((answer.status_code, time.perf_counter() - began, waited))
-                if answer.status_code != 200:
-                    await asyncio.sleep(0.05)  # impatient: Retry-After asks for more
 
         await asyncio.gather(*(one() for _ in range(count)))
     return answers
@@ -107,7 +105,27 @@ def memory(process):
     return total
 
 
-async def overload(process, url, seconds):
+async def arrivals(url, rate, seconds):
+    """``rate`` requests per second, whatever becomes of earlier ones: [(status, seconds, Retry-After)]."""
+    answers, tasks = [], []
+    limits = httpx.Limits(max_connections=1000)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+
+        async def one():
+            began = time.perf_counter()
+            answer = await client.post("/v1/predictions", json=body())
+            waited = answer.headers.get("Retry-After")
+            answers.append((answer.status_code, time.perf_counter() - began, waited))
+
+        start = time.perf_counter()
+        for i in range(round(rate * seconds)):
+            await asyncio.sleep(max(0.0, start + i / rate - time.perf_counter()))
+            tasks.append(asyncio.create_task(one()))
+        await asyncio.gather(*tasks)
+    return answers
+
+
+async def overload(process, url, rate, seconds):
     """Answers of the overload, and the memory of the service every second, MiB."""
     service, sizes = psutil.Process(process.pid), []
 
@@ -117,7 +135,7 @@ async def overload(process, url, seconds):
             await asyncio.sleep(1)
 
     watching = asyncio.create_task(watch())
-    answers = await clients(url, CLIENTS, seconds)
+    answers = await arrivals(url, rate, seconds)
     watching.cancel()
     return answers, sizes
 
@@ -141,9 +159,11 @@ def study(requests, overload_seconds):
             result[f"{workers} processes, batch of 100"] = time.perf_counter() - began
     with serving(2, max_pending=CAPACITY) as (process, url):
         nominal = latency(asyncio.run(clients(url, 2, span)))
-        answers, sizes = asyncio.run(overload(process, url, overload_seconds))
+        rate = OVERLOAD * nominal["n"] / span
+        answers, sizes = asyncio.run(overload(process, url, rate, overload_seconds))
     refused = [a for a in answers if a[0] != 200]
     result["overload"] = latency(answers) | {
+        "rate": rate,
         "nominal p99": nominal[99],
         "queue bound": CAPACITY / 2 * nominal[50],
         "refused": len(refused),
@@ -188,7 +208,8 @@ machine. Bare prediction in one process: {found["bare"]:.4f} s (median).
 - batch of 100 structures: {found["1 processes, batch of 100"]:.2f} s with one process,
   {found["2 processes, batch of 100"]:.2f} s with two
 
-Overload: {CLIENTS} clients for {two["seconds"]:g} s, {CAPACITY} structures accepted at a time.
+Overload: {two["rate"]:.0f} requests per second for {two["seconds"]:g} s, {OVERLOAD} times what two clients
+get answered; {CAPACITY} structures are accepted at a time.
 
 {table(["", "value"], [[k, str(v) if isinstance(v, list) else v] for k, v in two.items()])}
 
