@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from api.errors import StructuresError
 from api.metrics import Metrics
 from atomscatter.ensemble import Ensemble, Prediction
-from atomscatter.errors import ModelError, StructureError
+from atomscatter.errors import ModelError, StructureError, WorkerError
 from atomscatter.structures import check_atoms
 from service.api_keys import ApiKeys
 from service.jobs import JobLedger
@@ -87,10 +87,11 @@ class Service:
         assert self._jobs is not None, "the service was not started"
         return self._jobs
 
-    @property
-    def jobs_ready(self) -> bool:
-        """Whether jobs are being started."""
-        return self._runner is not None and self._runner.alive and not self.draining
+    def check_jobs(self) -> None:
+        """Raise WorkerError when no job could be started now; asks the cluster, and may take seconds."""
+        if self._runner is None or not self._runner.alive or self.draining:
+            raise WorkerError("no jobs are being started")
+        self._runner.check()
 
     @property
     def pool(self) -> PredictionPool:

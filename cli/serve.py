@@ -27,6 +27,14 @@ def serve(
         ),
     ] = None,
     workers: options.Workers = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Jobs API of a Ray cluster, http://host:8265, whose nodes share the state directory. "
+            "Default: each job starts a local Ray.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -40,7 +48,7 @@ def serve(
     from service.settings import ServeSettings
 
     configure_logging(options.verbosity(quiet, verbose))
-    given: dict[str, Any] = {"model": model, "state": state, "workers": workers}
+    given: dict[str, Any] = {"model": model, "state": state, "workers": workers, "jobs_address": address}
     try:
         settings = ServeSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:

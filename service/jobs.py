@@ -96,8 +96,6 @@ class Job:
     error: str | None
     result: dict[str, Any] | None
     attempts: int
-    pid: int | None
-    pid_started: float | None
 
     @property
     def has_ended(self) -> bool:
@@ -105,10 +103,7 @@ class Job:
         return self.state in ENDED
 
 
-_COLUMNS = (
-    "id, type, parameters, state, created, started, ended, done, total, unit, error, result, attempts, "
-    "pid, pid_started"
-)
+_COLUMNS = "id, type, parameters, state, created, started, ended, done, total, unit, error, result, attempts"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -125,8 +120,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     error TEXT,
     result TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
-    pid INTEGER,
-    pid_started REAL,
     key TEXT UNIQUE,
     request_hash TEXT NOT NULL
 )
@@ -190,21 +183,17 @@ class JobLedger:
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
 
-    def attempt(self, job_id: str) -> None:
-        """Count one more try."""
-        self._update(job_id, "attempts = attempts + 1")
-
-    def claim(self, job_id: str, pid: int, pid_started: float) -> bool:
-        """A process takes a queued job; only one succeeds. ``pid_started``: seconds since 1970."""
+    def start(self, job_id: str) -> Job | None:
+        """A queued job is running from now on, and has used one more attempt; None if it is not queued."""
         with self._transaction() as connection:
             changed = connection.execute(
-                "UPDATE jobs SET state = 'running', started = ?, pid = ?, pid_started = ?, done = 0, "
+                "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, done = 0, "
                 "total = NULL WHERE id = ? AND state = 'queued'",
-                (_now(), pid, pid_started, job_id),
+                (_now(), job_id),
             )
-            return changed.rowcount == 1
+            return _one(connection, job_id) if changed.rowcount == 1 else None
 
-    def progress(self, job_id: str, done: int, total: int, unit: str) -> None:
+    def progress(self, job_id: str, done: int, total: int | None, unit: str | None) -> None:
         """Note how far a job is."""
         self._update(job_id, "done = ?, total = ?, unit = ?", done, total, unit)
 
@@ -219,7 +208,7 @@ class JobLedger:
         """A running job's process is gone: it has to run again. ``blameless``: it was no failed try."""
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE jobs SET state = 'queued', pid = NULL, attempts = attempts - ? "
+                "UPDATE jobs SET state = 'queued', attempts = attempts - ? "
                 "WHERE id = ? AND state = 'running'",
                 (int(blameless), job_id),
             )

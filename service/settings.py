@@ -39,7 +39,9 @@ class ServeSettings(BaseSettings):
     )
     workers: int | None = Field(None, ge=1, le=256, description="Prediction processes. Default: all cores.")
     jobs_address: str | None = Field(
-        None, description="Running Ray cluster for jobs, host:port. Default: each job starts a local Ray."
+        None,
+        description="Jobs API of a Ray cluster, http://host:8265; its nodes share the state directory. "
+        "Default: each job starts a local Ray.",
     )
     max_jobs: int = Field(1000, ge=1, description="Jobs that may wait; 503 above.")
     api_keys: Path | None = Field(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.datasets import DatasetStore
+from service.job_files import JobFiles
 from service.jobs import JobLedger
 from service.registry import ModelRegistry
 
 
 @dataclass(frozen=True)
 class StateDirectory:
-    """models/, datasets/, stores/<job id>, jobs/<job id>.log and jobs.sqlite below one directory."""
+    """models/, datasets/, stores/<job id>, jobs/ and jobs.sqlite below one directory."""
 
     root: Path
 
@@ -32,6 +33,6 @@ class StateDirectory:
         """Feature store that a job made."""
         return self.root / "stores" / job_id
 
-    def log(self, job_id: str) -> Path:
-        """Log of a job."""
-        return self.root / "jobs" / f"{job_id}.log"
+    def job_files(self) -> JobFiles:
+        """Requests, status and logs of jobs."""
+        return JobFiles(self.root / "jobs")

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import structlog
 
 from atomscatter.errors import AtomscatterError
 from service.jobs import MAX_ATTEMPTS, Job
 from service.state import StateDirectory
+from workers.job_places import JobPlace, LocalProcesses, RayJobs
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_AFTER_TROUBLE = 2.0
 _SECONDS_TO_END = 20.0  # after SIGTERM, before SIGKILL
-_PROGRAM_ROOT = Path(__file__).resolve().parents[1]
 
 
 class JobRunner:
     """A thread that works on the ledger of a state directory.
 
-    Job processes have sessions of their own: when the server is killed they go on, note their end in the
-    ledger, and the next server takes them over. When the server ends properly, the running job is ended and
-    queued again; the next server starts it, and features that are there already are not computed again.
+    When the server is killed its job goes on, writes down how it ends, and the next server reads that. When
+    the server ends properly, a job on this machine is ended and queued again, and features that are there
+    already will not be computed again; one on a cluster goes on.
 
     Args:
         state: the directory.
-        address: of a running Ray cluster, ``host:port``; None: each job starts a local Ray.
+        address: Jobs API of a Ray cluster, ``http://host:8265``; None: each job starts a local Ray.
+
+    Raises:
+        ConfigError: the address is of another form.
     """
 
     def __init__(self, state: StateDirectory, address: str | None = None) -> None:
-        self._state = state
-        self._address = address
+        self._files = state.job_files()
         self._ledger = state.ledger()
-        self._child: tuple[str, subprocess.Popen[bytes]] | None = None
+        self._place: JobPlace = LocalProcesses(state) if address is None else RayJobs(state, address)
         self._asked_to_end: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -50,12 +46,17 @@ class JobRunner:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the running job, which stays queued, and the thread."""
+        """End the thread, and a job that runs on this machine: it stays queued."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
-        for job in self._ledger.in_state("running", "cancelling"):
-            self._end(job)
+            self._thread.join(_SECONDS_TO_END)
+        if not self._place.on_cluster:
+            for job in self._ledger.in_state("running", "cancelling"):
+                self._end(job)
+
+    def check(self) -> None:
+        """Raise WorkerError when no job could be started now."""
+        self._place.check()
 
     @property
     def alive(self) -> bool:
@@ -66,52 +67,56 @@ class JobRunner:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
                 self._look()
-            except AtomscatterError as error:  # a full disk, say: look again later
-                self._log.error("the job ledger cannot be used", reason=str(error))
-                self._stop.wait(2.0)
+            except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
+                self._log.error("jobs cannot be looked after", reason=str(error))
+                self._stop.wait(_SECONDS_AFTER_TROUBLE)
 
     def _look(self) -> None:
-        busy = False
-        for job in self._ledger.in_state("running", "cancelling"):
-            if self._is_running(job):
-                busy = True
-                if job.state == "cancelling":
-                    self._ask_to_end(job)
-            else:
+        active = self._ledger.in_state("running", "cancelling")
+        for job in active:
+            alive = self._place.alive(job)
+            if not self._noted(job) and alive and job.state == "cancelling":
+                self._ask_to_end(job)
+            elif not alive:
                 self._gone(job)
-        if self._child is not None and self._child[1].poll() is None:
-            busy = True  # it has not taken its job yet, or is about to end
-        if not busy:
-            waiting = self._ledger.in_state("queued")
-            if waiting:
-                self._launch(waiting[0])
+        if not active:
+            self._launch_next()
 
-    def _launch(self, job: Job) -> None:
-        if job.attempts >= MAX_ATTEMPTS:
-            self._ledger.finish(job.id, "failed", error=f"its process died {MAX_ATTEMPTS} times")
+    def _noted(self, job: Job) -> bool:
+        """Take over what the process has written; whether it has ended."""
+        status = self._files.status(job.id, job.attempts)
+        if status is None:
+            return False
+        if (status.done, status.total, status.unit) != (job.done, job.total, job.unit):
+            self._ledger.progress(job.id, status.done, status.total, status.unit)
+        if status.state == "succeeded":
+            self._ledger.finish(job.id, "succeeded", result=status.result)
+        elif status.state == "failed":
+            self._ledger.finish(job.id, "failed", error=status.error)
+        return status.state != "running"
+
+    def _launch_next(self) -> None:
+        waiting = self._ledger.in_state("queued")
+        if not waiting:
             return
-        self._ledger.attempt(job.id)
-        log = self._state.log(job.id)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "workers.job", str(self._state.root.absolute()), job.id]
-        if self._address is not None:
-            command.append(self._address)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=_PROGRAM_ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._child = (job.id, process)
+        if waiting[0].attempts >= MAX_ATTEMPTS:
+            error = f"its process died {MAX_ATTEMPTS} times; the log may say why"
+            self._ledger.finish(waiting[0].id, "failed", error=error)
+            return
+        # In this order a server that is killed in between leaves a job that runs and has no process: the next
+        # one queues it again.
+        self._place.check()
+        job = self._ledger.start(waiting[0].id)
+        if job is not None:
+            self._files.write_request(job, on_cluster=self._place.on_cluster)
+            self._place.launch(job)
 
     def _gone(self, job: Job, *, blameless: bool = False) -> None:
-        """The process has ended, perhaps without saying how."""
-        if self._ledger.get(job.id).has_ended:  # it said so a moment ago
+        """The process has ended; perhaps it said how after the last look, perhaps it did not."""
+        if self._noted(job):
             return
-        self._kill_group(job)
+        self._place.kill(job)
+        self._asked_to_end.pop(job.id, None)
         if job.state == "cancelling":
             self._ledger.finish(job.id, "cancelled")
         else:
@@ -119,38 +124,19 @@ class JobRunner:
                 self._log.warning("the process of a job died", job=job.id, attempt=job.attempts)
             self._ledger.requeue(job.id, blameless=blameless)
 
-    def _is_running(self, job: Job) -> bool:
-        if self._child is not None and self._child[0] == job.id and self._child[1].poll() is not None:
-            return False
-        try:
-            process = psutil.Process(job.pid)
-            same = abs(process.create_time() - (job.pid_started or 0)) < 1
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
-
     def _ask_to_end(self, job: Job) -> None:
         """SIGTERM once, and SIGKILL to all that is left after a while."""
-        assert job.pid is not None, "a running job has a process"
-        first = self._asked_to_end.setdefault(job.id, time.monotonic())
-        with contextlib.suppress(ProcessLookupError):
-            if time.monotonic() - first > _SECONDS_TO_END:
-                os.killpg(job.pid, signal.SIGKILL)
-            elif time.monotonic() - first < _SECONDS_BETWEEN_LOOKS / 2:
-                os.kill(job.pid, signal.SIGTERM)
-
-    def _kill_group(self, job: Job) -> None:
-        # What a killed process left behind: its local Ray.
-        if job.pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(job.pid, signal.SIGKILL)
+        first = self._asked_to_end.get(job.id)
+        if first is None:
+            self._asked_to_end[job.id] = time.monotonic()
+            self._place.ask_to_end(job)
+        elif time.monotonic() - first > _SECONDS_TO_END:
+            self._place.kill(job)
 
     def _end(self, job: Job) -> None:
-        deadline = time.monotonic() + _SECONDS_TO_END
+        deadline = time.monotonic() + _SECONDS_TO_END + 2
         self._asked_to_end.pop(job.id, None)
-        while self._is_running(job):
+        while self._place.alive(job) and time.monotonic() < deadline:
             self._ask_to_end(job)
-            if time.monotonic() > deadline + 2:
-                break
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._gone(job, blameless=True)

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Depends, HTTPException
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from api.state import Service, service_of
+from atomscatter.errors import WorkerError
 
 router = APIRouter(tags=["operation"])
 
@@ -39,9 +41,11 @@ async def ready(service: ServiceOf) -> Health:
 
 @router.get("/health/jobs")
 async def jobs(service: ServiceOf) -> Health:
-    """Jobs are being started."""
-    if not service.jobs_ready:
-        raise HTTPException(503, "no jobs are being started", {"Retry-After": "1"})
+    """Jobs are being started; the Ray cluster that they are meant for answers."""
+    try:
+        await run_in_threadpool(service.check_jobs)
+    except WorkerError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
     return Health(status="ok")
 
 

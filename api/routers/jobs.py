@@ -171,7 +171,7 @@ def _check(service: Service, parameters: FeaturizeParameters | TrainParameters |
 
 
 def _tail(service: Service, job_id: str, size: int = 2**20) -> str:
-    path = service.directory.log(job_id)
+    path = service.directory.job_files().log(job_id)
     if not path.is_file():
         return ""
     with path.open("rb") as file:

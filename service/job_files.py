@@ -1,0 +1,87 @@
+"""What the process of a job and its runner tell each other, as files: this works across machines, too.
+
+The runner writes the request and reads the status; the process reads the request and writes the status. Each
+file is replaced as a whole. The ledger belongs to the server alone: SQLite's WAL mode is not made for file
+systems that several machines share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from service.jobs import Job
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a process has to do."""
+
+    id: str
+    type: str
+    parameters: dict[str, Any]
+    attempt: int
+    on_cluster: bool
+    """Whether it runs on a node of a Ray cluster, which it joins; else it starts a local Ray."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How far an attempt is; ``state`` is running, succeeded or failed."""
+
+    attempt: int
+    state: str = "running"
+    done: int = 0
+    total: int | None = None
+    unit: str | None = None
+    error: str | None = None
+    result: dict[str, Any] | None = None
+
+
+class JobFiles:
+    """The files of one directory: ID.request.json, ID.status.json, ID.lock and ID.log."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write_request(self, job: Job, *, on_cluster: bool) -> None:
+        """Before an attempt is started."""
+        request = JobRequest(job.id, job.type, job.parameters, job.attempts, on_cluster)
+        self._replace(f"{job.id}.request.json", asdict(request))
+
+    def request(self, job_id: str) -> JobRequest:
+        """What :meth:`write_request` wrote. Raises OSError, when there is none."""
+        return JobRequest(**json.loads((self.root / f"{job_id}.request.json").read_text(encoding="utf-8")))
+
+    def write_status(self, job_id: str, status: JobStatus) -> None:
+        """How far it is, or how it ended."""
+        self._replace(f"{job_id}.status.json", asdict(status))
+
+    def status(self, job_id: str, attempt: int) -> JobStatus | None:
+        """What this attempt said last; None when it has said nothing yet."""
+        with contextlib.suppress(FileNotFoundError):
+            found = JobStatus(**json.loads((self.root / f"{job_id}.status.json").read_text(encoding="utf-8")))
+            if found.attempt == attempt:
+                return found
+        return None
+
+    def lock(self, job_id: str) -> Path:
+        """Held by a local process as long as it lives."""
+        return self.root / f"{job_id}.lock"
+
+    def log(self, job_id: str) -> Path:
+        """What all attempts have printed."""
+        return self.root / f"{job_id}.log"
+
+    def _replace(self, name: str, content: dict[str, Any]) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        draft = self.root / f".{name}.{os.getpid()}"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(content, file, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.root / name)
