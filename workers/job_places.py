@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PROGRAM_ROOT = Path(__file__).resolve().parents[1]
 _MARK = "ATOMSCATTER_JOB"
 _SECONDS_FOR_AN_ANSWER = 10.0
+_SECONDS_FOR_A_START = 120.0  # a submission waits for the node's agent, which starts after the dashboard
 _RAY_REDIRECTIONS = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -150,13 +151,7 @@ class RayJobs:
 
     def alive(self, job: Job) -> bool:
         """Whether Ray says that it is waiting or running."""
-        with _explained(self._address, self._connect) as client:
-            try:
-                return not client.get_job_status(_submission_id(job)).is_terminal()
-            except RuntimeError as error:
-                if "does not exist" in str(error):  # the cluster is another one by now
-                    return False
-                raise
+        return self._is_active(_submission_id(job))
 
     def ask_to_end(self, job: Job) -> None:
         """Ray sends SIGTERM, and SIGKILL a little later."""
@@ -167,9 +162,17 @@ class RayJobs:
         """Ray ends what a job has left behind."""
 
     def check(self) -> None:
-        """Whether the cluster answers."""
+        """Whether the cluster answers and lets us in; its version it would tell anybody."""
+        self._is_active("atomscatter-check")
+
+    def _is_active(self, submission_id: str) -> bool:
         with _explained(self._address, self._connect) as client:
-            client.get_version()
+            try:
+                return not client.get_job_status(submission_id).is_terminal()
+            except RuntimeError as error:
+                if "does not exist" in str(error):  # the cluster is another one by now
+                    return False
+                raise
 
     def _connect(self) -> JobSubmissionClient:
         with self._connecting:
@@ -189,7 +192,8 @@ def job_client(address: str) -> JobSubmissionClient:
 
     class Client(JobSubmissionClient):
         def _do_request(self, method: str, endpoint: str, **arguments: Any) -> Any:
-            arguments.setdefault("timeout", _SECONDS_FOR_AN_ANSWER)
+            seconds = _SECONDS_FOR_A_START if method == "POST" else _SECONDS_FOR_AN_ANSWER
+            arguments.setdefault("timeout", seconds)
             return super()._do_request(method, endpoint, **arguments)
 
     # They would silently redirect to another cluster.

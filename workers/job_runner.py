@@ -108,8 +108,12 @@ class JobRunner:
         self._place.check()
         job = self._ledger.start(waiting[0].id)
         if job is not None:
-            self._files.write_request(job, on_cluster=self._place.on_cluster)
-            self._place.launch(job)
+            try:
+                self._files.write_request(job, on_cluster=self._place.on_cluster)
+                self._place.launch(job)
+            except (AtomscatterError, OSError):
+                self._ledger.requeue(job.id, blameless=True)
+                raise
 
     def _gone(self, job: Job, *, blameless: bool = False) -> None:
         """The process has ended; perhaps it said how after the last look, perhaps it did not."""

@@ -1,18 +1,16 @@
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from atomscatter.errors import ConfigError, WorkerError
+from tests.ray_head import ray_head
 from workers.cluster import available_cores, connect
 from workers.pool import run_units
 
@@ -48,10 +46,10 @@ def short_directory():
         yield Path(directory)
 
 
-def run_python(code, **environment):
+def run_python(code, *arguments, **environment):
     """A process of its own, for what concerns the terminal or the whole process."""
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -160,21 +158,8 @@ def name_of(process):
         return ""
 
 
-def test_a_running_cluster_is_joined_used_and_left_running(free_port, tmp_path):
-    ray_command = str(Path(sys.executable).with_name("ray"))
-    directory = tempfile.mkdtemp(prefix="rayt-", dir="/tmp")
-    # The nodes of a cluster have the package; here they find it in the current directory.
-    environment = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "PYTHONPATH": str(Path.cwd()),
-    }
-    command = [
-        *(ray_command, "start", "--head", "--block", f"--port={free_port}", "--num-cpus=2"),
-        *("--include-dashboard=false", f"--temp-dir={directory}", "--object-store-memory=100000000"),
-        "--disable-usage-stats",
-    ]
-    # A process of its own for the driver too, since the token must be known before Ray is imported.
+def test_a_running_cluster_is_joined_used_and_left_running(tmp_path):
+    # A process of its own for the driver, since the token must be known before Ray is imported.
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -184,35 +169,18 @@ from atomscatter.scattering import Scattering
 from service.reading import LabelledStructure
 from workers.featurize import featurize
 from test_cluster import connect, read_in_worker
-with connect("127.0.0.1:{free_port}", 1) as n_workers:
+address = sys.argv[1]
+with connect(address, 1) as n_workers:
     print(n_workers, read_in_worker("NUMBA_NUM_THREADS"), ray.cluster_resources()["CPU"])
 structures = [LabelledStructure(bulk("Si", a=5.4 + 0.1 * i), "x.cif", i, str(i), None) for i in range(3)]
-store = featurize(structures, Scattering(beta=1.0, scales=1), {str(tmp_path / "store")!r},
-                  address="127.0.0.1:{free_port}")
+store = featurize(structures, Scattering(beta=1.0, scales=1), {str(tmp_path / "store")!r}, address=address)
 print(store.is_complete, store.verify())
 """
     log = tmp_path / "head.log"
-    with log.open("w") as stream:
-        head = subprocess.Popen(command, env=os.environ | environment, stdout=stream, stderr=stream)
-    try:
-        wait_for_port(free_port)
-        done = run_python(code, **environment)
+    with ray_head(log) as head:
+        done = run_python(code, f"127.0.0.1:{head.port}", **head.environment)
         assert done.stdout == "1 1 2.0\nTrue []\n", done.stderr + log.read_text()
-        assert head.poll() is None
-    finally:
-        head.terminate()
-        head.wait(30)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def wait_for_port(port, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise TimeoutError(f"nothing listens on port {port}")
+        assert head.process.poll() is None
 
 
 def test_an_address_where_nothing_answers_is_a_clear_error(free_port):
