@@ -3,8 +3,8 @@
     python benchmarks/paper_tables.py REFERENCE_DIRECTORY FEATURES OUTPUT [--parts 0 2 1 3] [--selection full]
         [--orders 0-1] [--invariance 200] [--max-features 1000] [--bootstraps 100]
 
-FEATURES holds part0.extxyz ... (made by benchmarks/full_paths.py) and stores/part0 ..., stores/diffusion,
-stores/large, stores/bulk (made by ``atomscatter featurize``). OUTPUT becomes a run folder like the demo's:
+FEATURES holds part0.extxyz ... (made by benchmarks/full_paths.py) and stores/part0 ... (made by
+``atomscatter featurize``); features of the other sets are added. OUTPUT becomes a run folder like the demo's:
 table.md, plots/, predictions/, model/. Trains with every part named.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import common
 import numpy as np
 
+from atomscatter.scattering import Scattering
 from service.demo_data import REFERENCE_ENERGIES
 from service.demo_report import write_results, write_timings
 from service.evaluation import evaluate, evaluate_held_out
@@ -26,6 +27,7 @@ from service.progress import increments, progress
 from service.reading import read_structures
 from service.report import save_model
 from service.training import FitSettings, training_data
+from workers.featurize import featurize
 from workers.train import train_on
 
 EXTRAPOLATION = {"diffusion": "diffusion.extxyz", "large": "large.extxyz.xz", "bulk": "bulk.extxyz.xz"}
@@ -57,11 +59,21 @@ def main() -> None:
     stores = [FeatureStore.open(given.features / "stores" / f"part{k}", check=False) for k in given.parts]
     structures, features = [], []
     for part, store in zip(given.parts, stores, strict=True):
-        found = read(given.features / f"part{part}.extxyz", "path_id")
+        found = read(given.features / f"part{part}.extxyz", unique=True)
         structures += found
         features.append(np.asarray(store.features[: len(found)]))
     data = training_data(stores)
+    others = {kind: read(given.reference / file) for kind, file in EXTRAPOLATION.items()}
+    scattering = Scattering.from_config(stores[0].scattering_config)
     seconds["reading"] = time.perf_counter() - began
+
+    began = time.perf_counter()
+    other_stores = {}
+    for kind, found in others.items():
+        with progress(f"Features, {kind}", len(found)) as advance:
+            place = given.features / "stores" / kind
+            other_stores[kind] = featurize(found, scattering, place, on_progress=advance)
+    seconds["features of the other sets"] = time.perf_counter() - began
 
     began = time.perf_counter()
     with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:
@@ -77,9 +89,8 @@ def main() -> None:
     evaluated = {
         "paths": evaluate_held_out(ensemble, structures, np.vstack(features), training.fold_of_structure)
     }
-    for kind, file in EXTRAPOLATION.items():
-        store = FeatureStore.open(given.features / "stores" / kind)
-        evaluated[kind] = evaluate(ensemble, read(given.reference / file), np.asarray(store.features[:]))
+    for kind, store in other_stores.items():
+        evaluated[kind] = evaluate(ensemble, others[kind], np.asarray(store.features[:]))
     write_results(given.output, ensemble, training, evaluated)
     seconds["evaluation and files"] = time.perf_counter() - began
     write_timings(given.output, seconds)
@@ -87,9 +98,9 @@ def main() -> None:
     print((given.output / "table.md").read_text())
 
 
-def read(path: Path, path_key: str = "path_id"):
-    """Structures as featurize saw them, without the bad ones."""
-    good, _ = read_structures([path], path_key=path_key, need_energy=True, unique=path_key == "path_id")
+def read(path: Path, *, unique: bool = False):
+    """Structures with their paths; for training without repeated ones, as featurize reads them."""
+    good, _ = read_structures([path], path_key="path_id", need_energy=True, unique=unique)
     return good
 
 
