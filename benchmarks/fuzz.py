@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz.py [CASES]      # 10,000 by default; some minutes
 
-Runs tests/api/test_fuzz.py against a real server: schemathesis over the whole OpenAPI document, and mutations of
-valid extended XYZ, CIF and POSCAR files by hypothesis. Any 5xx or violation of the schema fails.
+Runs tests/api/test_fuzz.py against a real server: schemathesis over the whole OpenAPI document, and mutations
+of valid extended XYZ, CIF and POSCAR files by hypothesis. Any 5xx or violation of the schema fails.
 """
 
 from __future__ import annotations
