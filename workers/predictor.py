@@ -74,6 +74,8 @@ def predict(
             answers.append(prediction)
         except StructureError as error:
             answers.append(error)
+        except MemoryError:
+            answers.append(StructureError("needs more memory than there is"))
     return answers
 
 
