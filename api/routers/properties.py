@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
+from api.errors import StructuresError
 from api.schemas import (
     BarrierRequest,
     BarrierResponse,
@@ -21,10 +22,8 @@ from api.schemas import (
 )
 from api.security import needs
 from api.state import Service, service_of
-from atomscatter.errors import DataError
-from atomscatter.radial import radial_distribution
+from atomscatter.errors import DataError, StructureError
 from atomscatter.strain import STRAINS, strained
-from atomscatter.structures import check_atoms
 from service import properties
 
 router = APIRouter(prefix="/v1/properties", tags=["properties"], dependencies=[Depends(needs("predict"))])
@@ -67,14 +66,14 @@ async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResp
 
 
 @router.post("/radial-distribution")
-async def radial(body: RadialRequest) -> RadialResponse:
+async def radial(body: RadialRequest, service: ServiceOf) -> RadialResponse:
     """Radial distribution functions of each pair of elements; needs no model."""
-    atoms = body.structure.atoms()
-    r, functions = await run_in_threadpool(_radial, atoms, body.cutoff, body.width)
+    atoms, limit = body.structure.atoms(), service.settings.max_atoms
+    try:
+        if len(atoms) > limit:
+            raise StructureError(f"has {len(atoms)} atoms; at most {limit}")
+        r, functions = await service.pool.radial(atoms, body.cutoff, body.width)
+    except StructureError as error:
+        raise StructuresError([("/structure", None, error.reason)]) from error
     pairs = [RadialPair(elements=list(pair), g=g.tolist()) for pair, g in functions.items()]
     return RadialResponse(r=r.tolist(), pairs=pairs)
-
-
-def _radial(atoms, cutoff, width):  # type: ignore[no-untyped-def]
-    check_atoms(atoms)
-    return radial_distribution(atoms, cutoff=cutoff, width=width)
