@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -77,11 +76,10 @@ def problem(
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make an app answer with problem documents only."""
+    """Make an app answer with problem documents only (unexpected errors: api.middleware.Observed)."""
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(AtomscatterError, _on_ours)
-    app.add_exception_handler(Exception, _on_unexpected)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -136,8 +134,3 @@ def _on_ours(_: Request, error: Exception) -> JSONResponse:
 
 
 STATUS[AtomscatterError] = 500
-
-
-def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
-    structlog.get_logger().error("unexpected error", path=request.url.path, exc_info=error)
-    return problem(500, "an unexpected error; the log has it under the request id")
