@@ -47,8 +47,8 @@ _MALFORMED = {"json_invalid", "missing_body"}
 class StructuresError(AtomscatterError):
     """Structures of a request cannot be used; ``problems`` has (pointer, index, reason) for each."""
 
-    def __init__(self, problems: Sequence[tuple[str, int | None, str]]) -> None:
-        super().__init__(f"{len(problems)} of the structures cannot be used")
+    def __init__(self, problems: Sequence[tuple[str, int | None, str]], detail: str | None = None) -> None:
+        super().__init__(detail or f"{len(problems)} of the structures cannot be used")
         self.problems = problems
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
@@ -31,6 +33,15 @@ router = APIRouter(prefix="/v1/properties", tags=["properties"], dependencies=[D
 ServiceOf = Annotated[Service, Depends(service_of)]
 
 
+@contextlib.contextmanager
+def _naming_the_structures() -> Iterator[None]:
+    """What is wrong with a series as a whole is said of the field that it came in."""
+    try:
+        yield
+    except DataError as error:
+        raise StructuresError([("/structures", None, str(error))], str(error)) from error
+
+
 @router.post("/bulk-modulus")
 async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModulusResponse:
     """Bulk modulus of one structure, which is strained here, or of a strain series."""
@@ -41,9 +52,16 @@ async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModu
     elif body.strains is None:
         series = given
     else:
-        raise DataError("strains belong to one structure, not to a series")
-    predictions = await service.predict(model, series)
-    found = await run_in_threadpool(properties.bulk_modulus, series, predictions)
+        raise StructuresError([("/strains", None, "belong to one structure, not to a series")])
+    try:
+        predictions = await service.predict(model, series)
+    except StructuresError as error:
+        if series is given:
+            raise
+        _, _, reason = error.problems[0]  # of the structure that was sent, not of those made of it
+        raise StructuresError([("/structures/0", 0, reason)]) from error
+    with _naming_the_structures():
+        found = await run_in_threadpool(properties.bulk_modulus, series, predictions)
     return BulkModulusResponse(**asdict(found))
 
 
@@ -53,7 +71,8 @@ async def migration_barrier(body: BarrierRequest, service: ServiceOf) -> Barrier
     model = await service.model(body.model)
     images = [s.atoms() for s in body.structures]
     predictions = await service.predict(model, images)
-    return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
+    with _naming_the_structures():
+        return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
 
 
 @router.post("/voltage-curve")
@@ -62,7 +81,8 @@ async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResp
     model = await service.model(body.model)
     structures = [s.atoms() for s in body.structures]
     predictions = await service.predict(model, structures)
-    return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
+    with _naming_the_structures():
+        return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
 
 
 @router.post("/radial-distribution")

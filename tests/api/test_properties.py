@@ -96,3 +96,18 @@ def test_radial_distribution_refuses_too_many_atoms_and_names_the_structure(clie
         (error,) = assert_problem(answer, 422)["errors"]
         assert error["pointer"] == "/structure"
         assert words in error["detail"]
+
+
+def test_what_is_wrong_with_a_series_names_the_field_that_was_sent(client, samples):
+    good, bad = as_json(samples[0]), {**as_json(samples[0]), "lattice_vectors": [[0, 0, 0]] * 3}
+    other = as_json(samples[-1])
+    strains = [-0.02, -0.01, 0.0, 0.01, 0.02]
+    for name, body, places in (
+        ("bulk-modulus", {"structures": [bad]}, [("/structures/0", 0)]),
+        ("bulk-modulus", {"structures": [good, good], "strains": strains}, [("/strains", None)]),
+        ("bulk-modulus", {"structures": [good, other]}, [("/structures", None)]),
+        ("migration-barrier", {"structures": [good]}, [("/structures", None)]),
+        ("voltage-curve", {"structures": [good], "ion": "Na"}, [("/structures", None)]),
+    ):
+        found = assert_problem(client.post(f"/v1/properties/{name}", json=body), 422)
+        assert [(e["pointer"], e["index"]) for e in found["errors"]] == places, name
