@@ -146,14 +146,24 @@ class JobLedger:
             connection.execute(_TABLE)
             connection.commit()
 
-    def submit(self, kind: str, parameters: dict[str, Any], key: str | None = None) -> tuple[Job, bool]:
+    def submit(
+        self,
+        kind: str,
+        parameters: dict[str, Any],
+        key: str | None = None,
+        *,
+        defaults: dict[str, Any] | None = None,
+    ) -> tuple[Job, bool]:
         """Add a job; on disk when this returns. Whether it is new: the same key gives the same job.
+
+        ``defaults`` are values of this moment that the job gets, and that do not tell requests apart.
 
         Raises:
             KeyReusedError: the key came with another type or other parameters.
         """
         text = json.dumps(parameters, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
+        text = json.dumps({**parameters, **(defaults or {})}, sort_keys=True, allow_nan=False)
         with self._transaction() as connection:
             if key is not None:
                 query = "SELECT id, request_hash FROM jobs WHERE key = ?"

@@ -96,8 +96,12 @@ async def submit(
     waiting = await run_in_threadpool(service.jobs.in_state, "queued")
     if len(waiting) >= service.settings.max_jobs:
         raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
-    parameters = body.parameters.model_dump(mode="json")
-    job, _ = await run_in_threadpool(service.jobs.submit, body.type, parameters, idempotency_key)
+    parameters, defaults = body.parameters.model_dump(mode="json"), {}
+    if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
+        defaults["model"] = service.active.id  # of this server: --model may have set it
+    job, _ = await run_in_threadpool(
+        service.jobs.submit, body.type, parameters, idempotency_key, defaults=defaults
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 
