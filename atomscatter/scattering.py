@@ -30,6 +30,7 @@ Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Int = NDArray[np.int64]
 
+_PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 MAX_SCALES = 8
 
 
@@ -150,6 +151,15 @@ class Scattering:
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         volume = float(atoms.get_volume())
+        # The grids first: they refuse cells whose filters would not fit into memory.
+        sources = [
+            [self.grid.first_points(lengths, self.beta, j1, l1) for l1 in range(self.n)]
+            for j1 in range(self.scales)
+        ]
+        targets = [
+            [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
+            for j2 in range(self.scales)
+        ]
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
 
@@ -160,13 +170,9 @@ class Scattering:
             np.empty((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
             for j in range(self.scales)
         ]
-        targets = [
-            [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
-            for j2 in range(self.scales)
-        ]
         per_atom = volume / len(atoms)
         for j1, l1 in product(range(self.scales), range(self.n)):
-            source = self.grid.first_points(lengths, self.beta, j1, l1)
+            source = sources[j1][l1]
             first[:, j1, l1], moduli = self._first_order(density, source, j1, l1, per_atom)
             for i, j2 in enumerate(second_scales(j1, self.scales)):
                 second[j1][:, l1, i] = self._second_order(moduli, source, targets[j2], j2, per_atom)
@@ -250,10 +256,14 @@ class Scattering:
         ]
         box = tuple(len(t) for t in tables)
         density = np.empty((len(self.species), *box), dtype=np.complex128)
+        block = max(1, _PAIRS_IN_MEMORY // (box[0] * box[1]))
         for s, symbol in enumerate(self.species):
-            e0, e1, e2 = (t[:, symbols == symbol] for t in tables)
-            pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
-            density[s] = (pairs @ e2.T).reshape(box)
+            atoms = np.flatnonzero(symbols == symbol)
+            for start in range(0, max(1, len(atoms)), block):
+                e0, e1, e2 = (t[:, atoms[start : start + block]] for t in tables)
+                pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
+                part = (pairs @ e2.T).reshape(box)
+                density[s] = part if start == 0 else density[s] + part
         return density
 
     def _check(self) -> None:
