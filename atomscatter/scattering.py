@@ -48,7 +48,8 @@ class Scattering:
         grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
-    or process. The same structure gives the same bytes in every process on the same kind of processor.
+    or process. The same structure gives the same bytes in every process with the same libraries, the same
+    kind of processor and one BLAS thread; otherwise the last digits may differ.
 
     Raises:
         ConfigError: an argument is out of range.
