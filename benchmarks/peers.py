@@ -245,9 +245,10 @@ each fold. {PARENTS_NOTE} {LABELS_NOTE}
 
 Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
 or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
-(number of models and of columns that each one chose), composition as one more column. "Inner": DScribe's average of the expansion coefficients before their
-products are taken. "Of each species": sums over the atoms of each species apart. POD: two- to four-body
-descriptors of LAMMPS, as in the atomic cluster expansion. Seconds: `peers.py --timing`, one core.
+(number of models and of columns that each one chose), composition as one more column. "Inner": DScribe's
+average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
+of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
+Seconds: `peers.py --timing`, one core.
 
 RMSE, meV/atom
 
