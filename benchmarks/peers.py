@@ -60,12 +60,12 @@ class Peer:
 def peers():
     ours, harmonics = scattering(), harmonics_only(Scattering().labels)
     return {
-        "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0), "ridge"),
-        "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0), "bagged"),
-        "SOAP 3000, inner, ridge": Peer(soap("inner", 12, 9, 5.0), "ridge"),
-        "SOAP 3000, inner, bagged OLS": Peer(soap("inner", 12, 9, 5.0), "bagged"),
-        "SOAP 952 of each species, ridge": Peer(soap("species", 8, 6, 5.0, 0.5), "ridge"),
-        "SOAP 952 of each species, bagged OLS": Peer(soap("species", 8, 6, 5.0, 0.5), "bagged"),
+        "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0, 0.5), "ridge"),
+        "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0, 0.5), "bagged"),
+        "SOAP 3000, inner, ridge": Peer(soap("inner", 12, 9, 5.0, 0.5), "ridge"),
+        "SOAP 3000, inner, bagged OLS": Peer(soap("inner", 12, 9, 5.0, 0.5), "bagged"),
+        "SOAP 952 of each species, ridge": Peer(soap("species", 8, 6, 4.0, 0.5), "ridge"),
+        "SOAP 952 of each species, bagged OLS": Peer(soap("species", 8, 6, 4.0, 0.5), "bagged"),
         "SNAP, ridge": Peer(snap(6, 5.0), "ridge"),
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
