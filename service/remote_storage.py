@@ -14,15 +14,9 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from atomscatter.errors import AtomscatterError, ConfigError, StorageError, StoreError
 from service.lease import Lease
 
-# The defaults would try an address that does not answer for five minutes.
-_S3_OPTIONS = {
-    "config_kwargs": {
-        "connect_timeout": 10,
-        "read_timeout": 60,
-        "retries": {"mode": "standard", "max_attempts": 5},
-    }
-}
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": _S3_OPTIONS, "s3a": _S3_OPTIONS}
+# What other processes write must be seen: no listings are kept. All else, credentials included, is in the
+# environment.
+_OPTIONS = {"use_listings_cache": False}
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
@@ -35,13 +29,10 @@ class RemoteStorage:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        scheme = url.partition("://")[0]
-        # What other processes write must be seen: no listings are kept.
-        self._options = {**_OPTIONS.get(scheme, {}), "use_listings_cache": False}
-        self._fs, root = _connected(self._url, self._options)
-        self._root = root.rstrip("/")
-        if not self._root:
+        if not url.partition("://")[2].strip("/"):
             raise ConfigError(f"{url}: names no bucket")
+        self._fs, root = _connected(self._url)
+        self._root = root.rstrip("/")
 
     @property
     def place(self) -> str:
@@ -103,9 +94,7 @@ class RemoteStorage:
     def zarr_store(self) -> zarr.abc.store.Store:
         """The same objects for Zarr, to read."""
         with _explained(self._url):
-            store = zarr.storage.FsspecStore.from_url(
-                self._url, storage_options=self._options, read_only=True
-            )
+            store = zarr.storage.FsspecStore.from_url(self._url, storage_options=_OPTIONS, read_only=True)
         return _ExplainedStore(store)
 
     def _path(self, name: str) -> str:
@@ -125,12 +114,12 @@ class _ExplainedStore(zarr.storage.WrapperStore[zarr.storage.FsspecStore]):
             return await super().get(key, prototype, byte_range)
 
 
-def _connected(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+def _connected(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0]
     try:
         import fsspec
 
-        fs, root = fsspec.core.url_to_fs(url, **options)
+        fs, root = fsspec.core.url_to_fs(url, **_OPTIONS)
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
         hint = f"pip install 'atomscatter[{extra}]'" if extra else str(error)
