@@ -253,7 +253,9 @@ class FeatureStore:
 
     def damaged_units(self) -> list[int]:
         """Numbers of the units that :meth:`verify` names."""
-        units = self.completed_units()
+        return self._damaged(self.completed_units())
+
+    def _damaged(self, units: Mapping[int, Unit]) -> list[int]:
         found = hashes(self._storage, [chunk_name(number) for number in units])
         return [
             unit.number
@@ -270,13 +272,14 @@ class FeatureStore:
 
     def require_sound(self) -> None:
         """Raise StoreError if features are missing or damaged; the message names the chunks."""
-        damaged = self.verify()
+        units = self.completed_units()
+        damaged = [chunk_name(unit) for unit in self._damaged(units)]
         if damaged:
             raise StoreError(
                 f"{self.path}: damaged: {', '.join(damaged)}. Run featurize again with the same data:"
                 " it computes these anew"
             )
-        missing = self.n_units - len(self.completed_units())
+        missing = self.n_units - len(units)
         if missing:
             raise StoreError(
                 f"{self.path}: {missing} of {self.n_units} units are not computed yet. Run featurize again"
