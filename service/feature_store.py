@@ -376,10 +376,9 @@ def chunk_name(unit: int) -> str:
 
 
 def _why_there_is_none(storage: Storage) -> str:
-    names = storage.names()
-    if not names:
+    if storage.is_empty():
         return "there is no feature store"
-    if _FIRST_LEDGER in names:
+    if storage.read(_FIRST_LEDGER) is not None:
         return "was made by an older version of atomscatter; delete it and featurize again"
     return f"is not a feature store, or its ledger {ledgers.FILES} was deleted"
 

@@ -25,8 +25,8 @@ from service.storage import Storage
 
 LEASE = "writer.lease"
 """Name of the file."""
-BEAT_SECONDS = 5.0
-_MISSED_BEATS = 4
+BEAT_SECONDS = 2.0
+_MISSED_BEATS = 10
 _CLOCK_SECONDS = 10.0  # by which the clock may be set meanwhile
 
 
@@ -35,8 +35,8 @@ class Lease:
 
     Args:
         storage: the place.
-        beat_seconds: time between renewals. The lease of a process on another machine that has not been
-            renewed for four of them is taken over; that of a process of this machine at once when it is dead.
+        beat_seconds: time between renewals. A lease that has not been renewed for ten of them is taken over;
+            that of a dead process of this machine at once.
     """
 
     def __init__(self, storage: Storage, beat_seconds: float = BEAT_SECONDS) -> None:
@@ -62,8 +62,10 @@ class Lease:
         finally:
             self._ended.set()
             renewing.join()
-            if self._is_mine(self._storage.read(LEASE)):
-                self._storage.delete(LEASE)
+            # Where the place does not answer, the lease ends by itself.
+            with contextlib.suppress(StoreError):
+                if self._is_mine(self._storage.read(LEASE)):
+                    self._storage.delete(LEASE)
 
     def _acquire(self) -> None:
         if self._storage.write_new(LEASE, self._content()):
@@ -82,9 +84,7 @@ class Lease:
         """Return when the holder is dead. Raises StoreError when it is not."""
         found = self._storage.read(LEASE)
         claim = _parsed(found)
-        if _is_of_this_machine(claim):
-            if _is_alive(claim):
-                raise self._taken()
+        if claim.get("machine") == _machine() and not _is_alive(claim):
             return
         until = time.monotonic() + _MISSED_BEATS * self._beat_seconds
         while found and time.monotonic() < until:
@@ -135,10 +135,6 @@ def _machine() -> str:
     """Where a process number means a process: containers of one host have their own."""
     namespace = Path("/proc/self/ns/pid")
     return f"{platform.node()} {namespace.readlink()}" if namespace.is_symlink() else platform.node()
-
-
-def _is_of_this_machine(claim: dict[str, Any]) -> bool:
-    return claim.get("machine") == _machine()
 
 
 def _is_alive(claim: dict[str, Any]) -> bool:

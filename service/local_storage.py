@@ -69,6 +69,10 @@ class LocalStorage:
         with room_checked(file):
             file.unlink(missing_ok=True)
 
+    def is_empty(self) -> bool:
+        """Whether there is no directory, or nothing in it."""
+        return not self._root.exists() or (self._root.is_dir() and not any(self._root.iterdir()))
+
     def names(self, below: str = "") -> list[str]:
         """Names of all files, in order, or of those below a directory; without unfinished ones."""
         files = (file for file in (self._root / below).rglob("*") if file.is_file())
@@ -77,7 +81,7 @@ class LocalStorage:
     def create(self, files: Mapping[str, bytes]) -> None:
         """Make the directory with its first files; it appears complete or not at all."""
         root = self._root
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not self.is_empty():
             raise StoreError(f"{root}: exists already and is not a feature store, or its ledger was deleted")
         with room_checked(root):
             root.parent.mkdir(parents=True, exist_ok=True)

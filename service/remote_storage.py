@@ -68,6 +68,10 @@ class RemoteStorage:
         with _explained(self._url_of(name)), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
+    def is_empty(self) -> bool:
+        """Whether there is no object. Raises StoreError if there is no bucket."""
+        return not self._first_parts()
+
     def names(self, below: str = "") -> list[str]:
         """Names of all objects, in order, or of those below a prefix."""
         with _explained(self._url):
@@ -76,12 +80,14 @@ class RemoteStorage:
 
     def create(self, files: Mapping[str, bytes]) -> None:
         """Write the first objects; what an interrupted call for the same ones left behind is completed."""
-        for name in self.names():
-            if name not in files or self.read(name) != files[name]:
-                raise StoreError(
-                    f"{self._url}: exists already and is not a feature store, or its ledger was deleted"
-                    f" ({name} is there)"
-                )
+        # One level first: what holds something else may hold millions of objects.
+        foreign = self._first_parts() - {name.partition("/")[0] for name in files}
+        foreign = foreign or {n for n in self.names() if n not in files or self.read(n) != files[n]}
+        if foreign:
+            raise StoreError(
+                f"{self._url}: exists already and is not a feature store, or its ledger was deleted"
+                f" ({min(foreign)} is there)"
+            )
         for name, content in files.items():
             self.write(name, content)
 
@@ -96,6 +102,17 @@ class RemoteStorage:
         with _explained(self._url):
             store = zarr.storage.FsspecStore.from_url(self._url, storage_options=_OPTIONS, read_only=True)
         return _ExplainedStore(store)
+
+    def _first_parts(self) -> set[str]:
+        """First parts of the names."""
+        with _explained(self._url):
+            try:
+                found = self._fs.ls(self._root, detail=False)
+            except FileNotFoundError as error:
+                if error.__cause__ is not None:  # the server says so: the bucket
+                    raise
+                return set()
+        return {path.removeprefix(f"{self._root}/").rstrip("/") for path in found}
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -45,6 +45,9 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
 
+    def is_empty(self) -> bool:
+        """Whether nothing is there."""
+
     def names(self, below: str = "") -> list[str]:
         """Names of all files, in order, or of those below a directory; without unfinished ones."""
 
