@@ -305,7 +305,7 @@ def test_secrets_in_a_url_are_refused_and_not_repeated(url):
 def test_a_package_that_is_not_installed_is_named(package, url, message, monkeypatch):
     registry = importlib.import_module("fsspec.registry")
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(registry, "_registry", {})
+    monkeypatch.delitem(registry._registry, url.partition(":")[0], raising=False)
     with pytest.raises(ConfigError, match=f"{url}: .*{message}"):
         open_storage(url)
 
