@@ -68,7 +68,8 @@ class Lease:
                     self._storage.delete(LEASE)
 
     def _acquire(self) -> None:
-        if self._storage.write_new(LEASE, self._content()):
+        # Read first: some servers take a write on condition for a write.
+        if self._storage.read(LEASE) is None and self._storage.write_new(LEASE, self._content()):
             return
         self._wait_for_its_end()
         structlog.get_logger().info(

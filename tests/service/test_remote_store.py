@@ -260,6 +260,22 @@ def test_a_file_system_without_locks_gets_a_lease(tmp_path, structures, monkeypa
     assert not (tmp_path / "store" / LEASE).exists()
 
 
+class WithoutConditions(LocalStorage):
+    """As servers that take each write (rclone's does)."""
+
+    def write_new(self, name, content):
+        self.write(name, content)
+        return True
+
+
+def test_a_server_without_conditional_writes_keeps_others_out_too(tmp_path):
+    storage = WithoutConditions(tmp_path)
+    with Lease(storage, beat_seconds=0.1).held() as require_writer:
+        with pytest.raises(StoreError, match="another process"), Lease(storage, beat_seconds=0.1).held():
+            pass
+        require_writer()
+
+
 def test_of_two_that_begin_at_once_one_writes(tmp_path):
     storage = LocalStorage(tmp_path)
     assert storage.write_new("a", b"1")
