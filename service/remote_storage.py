@@ -16,7 +16,8 @@ from service.lease import Lease
 
 # What other processes write must be seen: no listings are kept. All else, credentials included, is in the
 # environment.
-_OPTIONS = {"use_listings_cache": False}
+_OPTIONS: dict[str, Any] = {"use_listings_cache": False}
+_S3_OPTIONS = {"max_concurrency": 1}  # an object is read by one GET, not by parts that may be of two writes
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
@@ -100,7 +101,9 @@ class RemoteStorage:
     def zarr_store(self) -> zarr.abc.store.Store:
         """The same objects for Zarr, to read."""
         with _explained(self._url):
-            store = zarr.storage.FsspecStore.from_url(self._url, storage_options=_OPTIONS, read_only=True)
+            store = zarr.storage.FsspecStore.from_url(
+                self._url, storage_options=_options(self._url), read_only=True
+            )
         return _ExplainedStore(store)
 
     def _first_parts(self) -> set[str]:
@@ -131,12 +134,16 @@ class _ExplainedStore(zarr.storage.WrapperStore[zarr.storage.FsspecStore]):
             return await super().get(key, prototype, byte_range)
 
 
+def _options(url: str) -> dict[str, Any]:
+    return _OPTIONS | (_S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {})
+
+
 def _connected(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0]
     try:
         import fsspec
 
-        fs, root = fsspec.core.url_to_fs(url, **_OPTIONS)
+        fs, root = fsspec.core.url_to_fs(url, **_options(url))
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
         hint = f"pip install 'atomscatter[{extra}]'" if extra else str(error)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ase.io import read, write
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ from tests.s3_server import BUCKET, s3_server
 from workers.cluster import connect
 from workers.featurize import featurize
 
+N_STRUCTURES = 48
 SETTINGS = {"beta": 1.0, "scales": 2}
 N_WORKERS = 2
 IN_FLIGHT = 2  # units that a worker holds, the running one included
@@ -47,6 +49,14 @@ def local_ray(server):
     """Workers that have the credentials in their environment."""
     with connect(workers=N_WORKERS):
         yield
+
+
+@pytest.fixture(scope="module")
+def data_file(data_file, tmp_path_factory):
+    """Half of the structures: each is a unit, of a few requests."""
+    path = tmp_path_factory.mktemp("data") / "half.extxyz"
+    write(path, read(data_file, index=f":{N_STRUCTURES}"))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +106,15 @@ def featurize_command(data_file, url, settings_file):
     ]  # fmt: skip
 
 
-def start(arguments, **variables):
+@contextlib.contextmanager
+def started(arguments, **variables):
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())} | variables
-    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def recorded_units(server, key):
@@ -110,7 +126,7 @@ def recorded_units(server, key):
 
 def wait_for_units(server, key, n, process):
     """Until so many units are recorded and the work goes on."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         found = recorded_units(server, key)
@@ -136,7 +152,7 @@ def test_from_structures_to_a_model_as_on_a_disk(
     assert made.exit_code == 0, made.output
     assert FeatureStore.open(url).content_hash() == undisturbed.content_hash()
     told = json.loads(command("info", url, "--json").stdout)
-    assert (told["complete"], told["damaged"], told["structures"]) == (True, [], 96)
+    assert (told["complete"], told["damaged"], told["structures"]) == (True, [], N_STRUCTURES)
     models = []
     for place in (url, undisturbed.path):
         model = tmp_path / f"model-{len(models)}"
@@ -159,22 +175,22 @@ def test_from_structures_to_a_model_as_on_a_disk(
 def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, settings_file, undisturbed):
     n_kills = 0
     recorded: set[int] = set()
-    for more in (10, 20):
-        process = start(featurize_command(data_file, url, settings_file))
-        wait_for_units(server, key, len(recorded) + more, process)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(60) == -signal.SIGKILL
+    for more in (6, 12):
+        with started(featurize_command(data_file, url, settings_file)) as process:
+            wait_for_units(server, key, len(recorded) + more, process)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(60) == -signal.SIGKILL
         n_kills += 1
         now = recorded_units(server, key)
         assert recorded < now
         recorded = now
         assert not FeatureStore.open(url, check=False).is_complete
-    process = start(featurize_command(data_file, url, settings_file))
-    assert process.wait(120) == 0, process.stderr.read()
+    with started(featurize_command(data_file, url, settings_file)) as process:
+        assert process.wait(400) == 0, process.stderr.read()
 
     assert n_kills == 2
     writes = chunk_writes(server, key)
-    assert set(writes) == set(range(96))
+    assert set(writes) == set(range(N_STRUCTURES))
     assert {writes[unit] for unit in recorded} == {1}, "a complete unit was computed again"
     assert sum(writes.values()) - len(writes) <= n_kills * N_WORKERS * IN_FLIGHT
     assert FeatureStore.open(url).content_hash() == undisturbed.content_hash()
@@ -269,7 +285,7 @@ def test_a_server_that_pauses_is_waited_for(server, structures, undisturbed, url
         try:
             before = len(calls)
             time.sleep(3)
-            if len(calls) <= before + 1 and len(calls) < 90:  # nothing went on meanwhile
+            if len(calls) <= before + 1 and len(calls) < N_STRUCTURES - 5:  # nothing went on meanwhile
                 paused.set()
         finally:
             server.process.send_signal(signal.SIGCONT)
@@ -286,12 +302,14 @@ def test_a_server_that_pauses_is_waited_for(server, structures, undisturbed, url
 
 
 def test_a_server_that_disappears_ends_the_run_with_its_name(data_file, settings_file, tmp_path):
-    with s3_server(tmp_path / "log") as server:
-        arguments = featurize_command(data_file, f"s3://{BUCKET}/store", settings_file)
-        process = start(arguments, **server.environment, AWS_MAX_ATTEMPTS="2")
-        wait_for_units(server, "store", 5, process)
-    assert process.wait(120) == 1
-    told = process.stderr.read()
+    with contextlib.ExitStack() as stack:
+        with s3_server(tmp_path / "log") as server:
+            arguments = featurize_command(data_file, f"s3://{BUCKET}/store", settings_file)
+            variables = server.environment | {"AWS_MAX_ATTEMPTS": "2"}
+            process = stack.enter_context(started(arguments, **variables))
+            wait_for_units(server, "store", 5, process)
+        assert process.wait(400) == 1
+        told = process.stderr.read()
     assert re.search(rf"^Error: s3://{BUCKET}/store/\S+: the storage cannot be used: ", told, re.MULTILINE), (
         told
     )
@@ -312,9 +330,10 @@ def test_a_server_that_disappears_ends_the_run_with_its_name(data_file, settings
 def test_what_cannot_work_is_told_before_the_work(
     variables, url, code, message, server, data_file, settings_file
 ):
-    process = start(featurize_command(data_file, url or f"s3://{BUCKET}/x", settings_file), **variables)
-    assert process.wait(60) == code
-    told = process.stderr.read()
+    arguments = featurize_command(data_file, url or f"s3://{BUCKET}/x", settings_file)
+    with started(arguments, **variables) as process:
+        assert process.wait(200) == code
+        told = process.stderr.read()
     assert message in told
     assert "hunter2" not in told
     assert "Traceback" not in told
