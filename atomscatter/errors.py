@@ -33,5 +33,9 @@ class StoreError(AtomscatterError):
     """A feature store is missing, damaged, or was made with another configuration."""
 
 
+class StorageError(StoreError):
+    """The storage of a feature store does not answer, or fails; the message names it."""
+
+
 class WorkerError(AtomscatterError):
     """Distributed work could not be completed; the message names the unit of work."""

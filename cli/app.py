@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from atomscatter.errors import AtomscatterError, WorkerError
+from atomscatter.errors import AtomscatterError, StorageError, WorkerError
 from cli import demo, evaluate, featurize, info, predict, properties, serve, train
 
 BAD_INPUT = 2
 FAILURE = 1
+_FAILURES = (StorageError, WorkerError)
 
 
 class _Group(TyperGroup):
@@ -23,7 +24,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except AtomscatterError as error:
             typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(FAILURE if isinstance(error, WorkerError) else BAD_INPUT) from error
+            raise typer.Exit(FAILURE if isinstance(error, _FAILURES) else BAD_INPUT) from error
         except BrokenPipeError:  # e.g. into head: nothing is wrong
             raise
         except OSError as error:  # e.g. a full disk or a missing permission

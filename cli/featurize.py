@@ -14,8 +14,11 @@ from cli.inputs import ReadingOptions, read_inputs, scattering_for
 def featurize(
     data: options.Data,
     store: Annotated[
-        Path,
-        typer.Option(help="Directory of the feature store; a partial one is completed.", show_default=False),
+        str,
+        typer.Option(
+            help="Directory or URL (s3://bucket/path) of the feature store; a partial one is completed.",
+            show_default=False,
+        ),
     ],
     config: Annotated[
         Path | None,

@@ -14,7 +14,10 @@ from cli import options
 
 def info(
     path: Annotated[
-        Path, typer.Argument(help="Directory of a feature store or a model.", show_default=False)
+        str,
+        typer.Argument(
+            help="Directory of a feature store or a model, or URL of a store.", show_default=False
+        ),
     ],
     as_json: options.AsJson = False,
 ) -> None:
@@ -23,14 +26,17 @@ def info(
 
     from atomscatter.ensemble import CARD_FILE
     from service.report import plain, terminal
+    from service.storage import is_url
 
-    if not path.is_dir():
+    directory = Path(path)
+    if not (is_url(path) or directory.is_dir()):
         raise DataError(f"{path}: no such directory")
-    values = _of_model(path) if (path / CARD_FILE).exists() else _of_store(path)
+    is_model = not is_url(path) and (directory / CARD_FILE).exists()
+    values = _of_model(directory) if is_model else _of_store(path)
     if as_json:
         typer.echo(json.dumps(plain(values), allow_nan=False))
         return
-    table = Table(title=str(path), title_justify="left", show_header=False)
+    table = Table(title=path, title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
@@ -63,11 +69,12 @@ def _of_model(path: Path) -> dict[str, Any]:
     }
 
 
-def _of_store(path: Path) -> dict[str, Any]:
+def _of_store(path: str) -> dict[str, Any]:
     from service.feature_store import FeatureStore
 
     store = FeatureStore.open(path, check=False)
     copies = int((store.originals >= 0).sum())
+    done = len(store.completed_units())
     return {
         "kind": "feature store",
         "structures": len(store) - copies,
@@ -76,8 +83,8 @@ def _of_store(path: Path) -> dict[str, Any]:
         "relaxation paths": len(set(store.path_ids)),
         "compositions": len(set(store.compositions)),
         "atoms": [int(store.n_atoms.min()), int(store.n_atoms.max())],
-        "complete": store.is_complete,
-        "units done": f"{len(store.completed_units())} of {store.n_units}",
+        "complete": done == store.n_units,
+        "units done": f"{done} of {store.n_units}",
         "damaged": store.verify(),
         "data hash": store.data_hash,
         "transform": _transform(store.scattering_config),

@@ -27,9 +27,10 @@ class Selection(StrEnum):
 
 def train(
     store: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            help="Feature store made by featurize; give it several times to join stores.", show_default=False
+            help="Directory or URL of a feature store made by featurize; give several to join stores.",
+            show_default=False,
         ),
     ],
     model: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],

@@ -1,6 +1,6 @@
-"""The feature store: features of many structures on disk, with what is needed to trust and to use them.
+"""The feature store: features of many structures, with what is needed to trust and to use them.
 
-A directory that is a Zarr (version 3) group::
+A directory, or a prefix of an object storage (see service.storage), that is a Zarr (version 3) group::
 
     zarr.json        scattering configuration and its hash, data hash
     features/        float64 (n, n_features), one chunk for each unit of work, zstd and crc32c
@@ -10,21 +10,19 @@ A directory that is a Zarr (version 3) group::
     indices/         int64 (n,), place of the structure in its source
     originals/       int64 (n,), row of which a row is a translated copy, -1 for structures themselves
     digests/         uint8 (n, 32), SHA-256 of structure, energy, path id and original
-    ledger.sqlite    completed units and the hashes of all files (see service.ledger)
-    writer.lock      held by the one process that hands out work
+    ledger/          completed units and the hashes of all files (see service.ledger)
+    writer.lock      on a disk: locked by the one process that hands out work
+    writer.lease     without locks: renewed by that process (see service.lease)
 
 A unit of work is one chunk and has one writer, the worker that computed it. Nothing is ever resized.
-Everything except the two last files is the same, byte for byte, however often the work was interrupted.
+Everything except lock and lease is the same, byte for byte, however often the work was interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -33,21 +31,25 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr.storage
 from numpy.typing import NDArray
+from zarr.buffer.cpu import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from atomscatter.errors import StoreError
 from atomscatter.labels import FeatureLabel
 from atomscatter.scattering import Scattering
-from service.disk import room_checked
+from service import ledger as ledgers
+from service.lease import LEASE
 from service.ledger import Ledger, Unit
+from service.local_storage import LOCK
 from service.reading import LabelledStructure, reduced_formula, structure_digest
+from service.storage import Storage, hashes, open_storage
 
-FORMAT = "atomscatter-features-1"
+FORMAT = "atomscatter-features-2"
 MAX_CHUNK_ROWS = 256
 _WANTED_CHUNKS = 64
-_LEDGER = "ledger.sqlite"
-_LOCK = "writer.lock"
+_FIRST_LEDGER = "ledger.sqlite"  # of format 1
 _METADATA = ("energies", "n_atoms", "path_ids", "compositions", "sources", "indices", "originals", "digests")
 
 Digests = NDArray[np.uint8]
@@ -65,19 +67,20 @@ class FeatureStore:
     """Features, energies and paths of n structures; made by :func:`workers.featurize.featurize`.
 
     Attributes:
-        path: the directory.
+        path: the directory, or the URL.
         scattering_config, scattering_config_hash: what decides the features, and its SHA-256.
         data_hash: SHA-256 over all structures, energies and path ids in their order.
         chunk_rows: rows of one unit of work.
-        features: Zarr array, float64, shape (n, n_features); slices are read from disk when asked for.
+        features: Zarr array, float64, shape (n, n_features); slices are read when asked for.
         energies: float64 (n,), eV, total energy of the cell; NaN where unknown.
         n_atoms, indices: int64 (n,); number of atoms, and place in the source.
         originals: int64 (n,); row of which a row is a translated copy, -1 for the structures themselves.
         path_ids, compositions, sources: lists of n strings.
     """
 
-    def __init__(self, path: Path, group: zarr.Group) -> None:
-        self.path = path
+    def __init__(self, storage: Storage, group: zarr.Group) -> None:
+        self.path: Path | str = storage.place
+        self._storage = storage
         self._group = group
         attributes: Mapping[str, Any] = group.attrs
         self.scattering_config: dict[str, Any] = dict(attributes["scattering_config"])
@@ -102,62 +105,57 @@ class FeatureStore:
         Raises:
             StoreError: no structures; something is already at ``path``; the disk is full or not writable.
         """
-        path = local_path(path)
+        storage = open_storage(path)
         if not structures:
-            raise StoreError(f"{path}: a feature store needs at least one structure")
+            raise StoreError(f"{storage.place}: a feature store needs at least one structure")
         rows = chunk_rows_for(len(structures)) if chunk_rows is None else chunk_rows
         if not 1 <= rows <= MAX_CHUNK_ROWS:
-            raise StoreError(f"{path}: chunk rows must be 1 to {MAX_CHUNK_ROWS}, not {rows}")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise StoreError(f"{path}: exists already and is not a feature store")
-        with room_checked(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            try:
-                draft.chmod(0o777 & ~_umask())
-                _write_metadata(draft, structures, scattering, rows)
-                Ledger.create(draft / _LEDGER, _file_hashes(draft))
-                draft.rename(path)
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-        return cls._load(path)
+            raise StoreError(f"{storage.place}: chunk rows must be 1 to {MAX_CHUNK_ROWS}, not {rows}")
+        files = _metadata_files(structures, scattering, rows)
+        file_hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
+        storage.create({**files, **ledgers.first_file(file_hashes)})
+        return cls._load(storage)
+
+    @classmethod
+    def is_at(cls, path: str | os.PathLike[str]) -> bool:
+        """Whether there is a store, be it damaged."""
+        return open_storage(path).read(ledgers.FILES) is not None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, check: bool = True) -> FeatureStore:
         """Open a store to use its features.
 
         Args:
-            path: the directory.
+            path: the directory, or the URL.
             check: read all of it once, and refuse it where anything is missing or damaged.
 
         Raises:
             StoreError: there is no store; its metadata are damaged; with ``check``, features are missing
                 or damaged. The message names the files.
+            ConfigError: the URL cannot be used.
         """
-        path = local_path(path)
-        store = cls._load(path)
+        store = cls._load(open_storage(path))
         if check:
             store.require_sound()
         return store
 
     @classmethod
-    def _load(cls, path: Path) -> FeatureStore:
-        if not path.is_dir():
-            raise StoreError(f"{path}: there is no feature store")
-        if not (path / _LEDGER).exists():
-            raise StoreError(f"{path}: is not a feature store, or its ledger {_LEDGER} was deleted")
-        with Ledger.open(path / _LEDGER) as ledger:
-            damaged = _damaged_files(path, ledger.files())
+    def _load(cls, storage: Storage) -> FeatureStore:
+        place = storage.place
+        if storage.read(ledgers.FILES) is None:
+            raise StoreError(f"{place}: {_why_there_is_none(storage)}")
+        expected = Ledger(storage).files()
+        found = hashes(storage, expected)
+        damaged = [name for name, now in zip(expected, found, strict=True) if now != expected[name]]
         if damaged:
             raise StoreError(
-                f"{path}: damaged or deleted: {', '.join(damaged)}. These files describe the data and are"
+                f"{place}: damaged or deleted: {', '.join(damaged)}. These files describe the data and are"
                 " not made anew; delete the store and featurize again"
             )
-        group = zarr.open_group(path, mode="r")
+        group = zarr.open_group(storage.zarr_store(), mode="r")
         if group.attrs.get("format") != FORMAT:
-            raise StoreError(f"{path}: unknown format {group.attrs.get('format')!r}, expected {FORMAT!r}")
-        return cls(path, group)
+            raise StoreError(f"{place}: unknown format {group.attrs.get('format')!r}, expected {FORMAT!r}")
+        return cls(storage, group)
 
     # What is in it
 
@@ -237,8 +235,7 @@ class FeatureStore:
 
     def completed_units(self) -> dict[int, Unit]:
         """Units that the ledger holds as complete."""
-        with Ledger.open(self.path / _LEDGER) as ledger:
-            return ledger.units()
+        return Ledger(self._storage).units()
 
     @property
     def is_complete(self) -> bool:
@@ -249,31 +246,40 @@ class FeatureStore:
         """Compare every completed unit's file with the ledger.
 
         Returns:
-            Names, inside of the store, of chunks that are damaged, truncated, deleted, or of other inputs.
+            Names, inside of the store, of chunks that are damaged, truncated, deleted, or of other inputs, or
+            whose record in the ledger is damaged.
         """
         return [chunk_name(unit) for unit in self.damaged_units()]
 
     def damaged_units(self) -> list[int]:
         """Numbers of the units that :meth:`verify` names."""
-        return [number for number, unit in self.completed_units().items() if not self._is_sound(unit)]
+        return self._damaged(self.completed_units())
 
-    def _is_sound(self, unit: Unit) -> bool:
+    def _damaged(self, units: Mapping[int, Unit]) -> list[int]:
+        found = hashes(self._storage, [chunk_name(number) for number in units])
+        return [
+            unit.number
+            for unit, chunk_hash in zip(units.values(), found, strict=True)
+            if unit.chunk_hash != chunk_hash or not self._is_of_this_store(unit)
+        ]
+
+    def _is_of_this_store(self, unit: Unit) -> bool:
         return (
             0 <= unit.number < self.n_units
             and unit.config_hash == self.scattering_config_hash
             and unit.input_hash == self.unit_input_hash(unit.number)
-            and _file_hash(self.path / chunk_name(unit.number)) == unit.chunk_hash
         )
 
     def require_sound(self) -> None:
         """Raise StoreError if features are missing or damaged; the message names the chunks."""
-        damaged = self.verify()
+        units = self.completed_units()
+        damaged = [chunk_name(unit) for unit in self._damaged(units)]
         if damaged:
             raise StoreError(
                 f"{self.path}: damaged: {', '.join(damaged)}. Run featurize again with the same data:"
                 " it computes these anew"
             )
-        missing = self.n_units - len(self.completed_units())
+        missing = self.n_units - len(units)
         if missing:
             raise StoreError(
                 f"{self.path}: {missing} of {self.n_units} units are not computed yet. Run featurize again"
@@ -299,9 +305,14 @@ class FeatureStore:
 
     def content_hash(self) -> str:
         """SHA-256 over names and bytes of all files except ledger and lock."""
+        names = [
+            name
+            for name in self._storage.names()
+            if not name.startswith(ledgers.DIRECTORY) and name not in (LOCK, LEASE)
+        ]
         digest = sha256()
-        for name, file_hash in sorted(_file_hashes(self.path).items()):
-            digest.update(f"{name}\0{file_hash}\n".encode())
+        for name, file_hash in zip(names, hashes(self._storage, names), strict=True):
+            digest.update(f"{name}\0{file_hash or ''}\n".encode())
         return digest.hexdigest()
 
     @contextlib.contextmanager
@@ -311,29 +322,21 @@ class FeatureStore:
         Raises:
             StoreError: another process does already; no write permission; the disk is full.
         """
-        with contextlib.ExitStack() as stack:
-            with room_checked(self.path / _LOCK):
-                lock = stack.enter_context((self.path / _LOCK).open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(f"{self.path}: another process is writing to this store") from None
-            self._remove_partial_files()
-            with Ledger.open(self.path / _LEDGER, write=True) as ledger:
-                yield ledger
-
-    def _remove_partial_files(self) -> None:
-        # Left by a worker that was killed while Zarr wrote a chunk under a temporary name.
-        for file in (self.path / "features").rglob("*.partial"):
-            file.unlink(missing_ok=True)
+        with self._storage.only_writer() as require_writer:
+            yield Ledger(self._storage, require_writer)
 
 
 class ChunkWriter:
     """Writes chunks of one store; for a worker process. The ledger is the business of the driver."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = local_path(path)
-        self._features = _array(zarr.open_group(self._path, mode="r+"), "features")
+        self._storage = open_storage(path)
+        metadata = self._storage.read("features/zarr.json")
+        if metadata is None:
+            raise StoreError(f"{self._storage.place}: there is no feature store")
+        # Zarr encodes in memory, so that each kind of storage gets a chunk as it gets all its other files.
+        self._encoded: dict[str, Any] = {"zarr.json": Buffer.from_bytes(metadata)}
+        self._features = zarr.open_array(zarr.storage.MemoryStore(self._encoded), mode="r+")
 
     def write(self, unit: int, features: NDArray[np.float64]) -> str:
         """Write the rows of one unit, read them back, and return the SHA-256 of the chunk's file.
@@ -343,22 +346,28 @@ class ChunkWriter:
             features: float64, shape (rows of the unit, n_features), finite.
 
         Raises:
-            StoreError: the disk is full or not writable, or gives back other values than were written.
+            StoreError: the storage is full or not writable, or gives back other values than were written.
         """
         if not np.isfinite(features).all():
-            raise StoreError(f"{self._path}: features of unit {unit} are not finite")
+            raise StoreError(f"{self._storage.place}: features of unit {unit} are not finite")
+        name = chunk_name(unit)
+        content = self._encode(unit, features)
+        self._storage.write(name, content)
+        found = self._storage.read(name)
+        if found is None:
+            raise StoreError(f"{self._storage.place}: {name} vanished while it was written")
+        if found != content:
+            raise StoreError(f"{self._storage.place}: {name} reads back other values than were written")
+        return sha256(content).hexdigest()
+
+    def _encode(self, unit: int, features: NDArray[np.float64]) -> bytes:
         rows = int(self._features.chunks[0])
         start, stop = unit * rows, unit * rows + len(features)
-        file = self._path / chunk_name(unit)
-        with room_checked(file):
-            self._features[start:stop] = features
-            # One read for the hash; the values are checked through Zarr, as a reader will see them.
-            if not np.array_equal(np.asarray(self._features[start:stop]), features):
-                raise StoreError(f"{file}: reads back other values than were written")
-        file_hash = _file_hash(file)
-        if file_hash is None:
-            raise StoreError(f"{file}: vanished while it was written")
-        return file_hash
+        self._features[start:stop] = features
+        if not np.array_equal(np.asarray(self._features[start:stop]), features):
+            raise StoreError(f"{self._storage.place}: the chunk of unit {unit} decodes to other values")
+        content: bytes = self._encoded.pop(chunk_name(unit).removeprefix("features/")).to_bytes()
+        return content
 
 
 def chunk_name(unit: int) -> str:
@@ -366,20 +375,18 @@ def chunk_name(unit: int) -> str:
     return f"features/c/{unit}/0"
 
 
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """Absolute path of a store; workers may run in another directory.
-
-    Raises:
-        StoreError: ``path`` is a URL.
-    """
-    if "://" in os.fspath(path):
-        raise StoreError(f"{path}: only local directories can hold a feature store so far")
-    return Path(path).absolute()
+def _why_there_is_none(storage: Storage) -> str:
+    if storage.is_empty():
+        return "there is no feature store"
+    if storage.read(_FIRST_LEDGER) is not None:
+        return "was made by an older version of atomscatter; delete it and featurize again"
+    return f"is not a feature store, or its ledger {ledgers.FILES} was deleted"
 
 
-def _write_metadata(
-    path: Path, structures: Sequence[LabelledStructure], scattering: Scattering, rows: int
-) -> None:
+def _metadata_files(
+    structures: Sequence[LabelledStructure], scattering: Scattering, rows: int
+) -> dict[str, bytes]:
+    """All files of an empty store, by name."""
     digests = _digests(structures)
     attributes = {
         "format": FORMAT,
@@ -387,9 +394,10 @@ def _write_metadata(
         "scattering_config_hash": scattering.config_hash,
         "data_hash": _hash_of(digests),
     }
+    files: dict[str, Any] = {}
     # Strict JSON types, so that what is read back compares equal to what was given.
     group = zarr.create_group(
-        path, zarr_format=3, attributes=json.loads(json.dumps(attributes)), overwrite=True
+        zarr.storage.MemoryStore(files), zarr_format=3, attributes=json.loads(json.dumps(attributes))
     )
     group.create_array(
         "features",
@@ -401,6 +409,7 @@ def _write_metadata(
     )
     for name, values in zip(_METADATA, _metadata(structures, digests), strict=True):
         group.create_array(name, data=values, chunks=values.shape, compressors=_compressors())
+    return {name: content.to_bytes() for name, content in files.items()}
 
 
 def _compressors() -> list[Any]:
@@ -436,27 +445,6 @@ def _hash_of(digests: Digests) -> str:
     return sha256(digests.tobytes()).hexdigest()
 
 
-def _file_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of all files of a store by name, except of ledger and lock."""
-    hashes = {}
-    for file in path.rglob("*"):
-        name = file.relative_to(path).as_posix()
-        if file.is_file() and not name.startswith((_LEDGER, _LOCK)) and not name.endswith(".partial"):
-            hashes[name] = _file_hash(file) or ""
-    return hashes
-
-
-def _file_hash(file: Path) -> str | None:
-    try:
-        return sha256(file.read_bytes()).hexdigest()
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-
-
-def _damaged_files(path: Path, hashes: Mapping[str, str]) -> list[str]:
-    return [name for name, expected in hashes.items() if _file_hash(path / name) != expected]
-
-
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [k for k in sorted({*there, *now}) if json.dumps(there.get(k)) != json.dumps(now.get(k))]
     return "; ".join(f"{key} is {_short(there.get(key))} there, {_short(now.get(key))} now" for key in keys)
@@ -482,9 +470,3 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{group.store_path}: {name} is not an array")
     return array
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,30 +1,30 @@
 """The ledger of a feature store: which units of work are complete, and what their bytes must be.
 
 A chunk's file proves nothing by being there, nor by being absent (an empty chunk is not stored). What counts
-is the ledger, an SQLite file with one writer: the process that hands out the work. Workers never touch it.
+is the ledger, small JSON files with one writer, the process that hands out the work; workers never touch it::
+
+    ledger/files.json       SHA-256 of each file that is never rewritten; a store is one when this is there
+    ledger/units/7.json     unit 7 is complete: hashes of its input, of the configuration and of its chunk
+
+Each is written at once (a rename on a disk, one PUT on an object storage) and needs no locks, so that the
+ledger is the same, and safe, on a local disk, on one that machines share, and on an object storage.
 """
 
-import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from atomscatter.errors import StoreError
-from service.sqlite import connect, explained
+from service.storage import Storage, in_parallel
 
-_TABLES = """
-CREATE TABLE files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE units (
-    unit INTEGER PRIMARY KEY,
-    input_hash TEXT NOT NULL,
-    config_hash TEXT NOT NULL,
-    chunk_hash TEXT NOT NULL,
-    completed TEXT NOT NULL
-);
-"""
+DIRECTORY = "ledger/"
+FILES = f"{DIRECTORY}files.json"
+_UNITS = f"{DIRECTORY}units"
+_UNIT = re.compile(rf"{_UNITS}/(0|[1-9][0-9]*)\.json")
 
 
 @dataclass(frozen=True)
@@ -40,86 +40,72 @@ class Unit:
 class Ledger:
     """Completed units, and the hashes of the files that were written when the store was made.
 
-    While open for writing the ledger keeps a write-ahead log beside it, so that a killed process leaves
-    the state before or after a record, nothing between; closing folds it into the one file.
+    Args:
+        storage: of the store.
+        require_writer: raises StoreError when this process may not write any more.
 
     Raises:
-        StoreError: from every method, where the file is missing, damaged or cannot be written.
+        StoreError: from every method, where a file is missing, damaged or cannot be written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection = connection
-        self._writes = False
-
-    @classmethod
-    def create(cls, path: Path, files: Mapping[str, str]) -> None:
-        """Write a new ledger; ``files`` maps names in the store to SHA-256."""
-        ledger = cls(path, connect(path, "rwc"))
-        with ledger, explained(path):
-            ledger._connection.executescript(_TABLES)
-            ledger._connection.executemany("INSERT INTO files VALUES (?, ?)", sorted(files.items()))
-            ledger._connection.commit()
-
-    @classmethod
-    def open(cls, path: Path, *, write: bool = False) -> Self:
-        """Open an existing ledger, to read (any number of processes) or to write (one)."""
-        if not path.is_file():
-            raise StoreError(f"{path}: the ledger is missing")
-        ledger = cls(path, connect(path, "rw" if write else "ro"))
-        with explained(path):
-            if write:
-                ledger._connection.execute("PRAGMA journal_mode=WAL").fetchone()
-                ledger._connection.execute("PRAGMA synchronous=FULL")
-                ledger._writes = True
-            (state,) = ledger._connection.execute("PRAGMA quick_check").fetchone()
-        if state != "ok":
-            raise StoreError(f"{path}: the ledger is damaged ({state})")
-        return ledger
+    def __init__(self, storage: Storage, require_writer: Callable[[], None] = lambda: None) -> None:
+        self._storage = storage
+        self._require_writer = require_writer
 
     def files(self) -> dict[str, str]:
         """SHA-256 of each file that is never rewritten, by its name in the store."""
-        with explained(self.path):
-            return dict(self._connection.execute("SELECT name, sha256 FROM files"))
+        content = self._storage.read(FILES)
+        if content is None:
+            raise StoreError(f"{self._storage.place}: the ledger {FILES} is missing")
+        files = _parsed(content)
+        if not files:
+            raise StoreError(f"{self._storage.place}: the ledger {FILES} is damaged")
+        return files
 
     def units(self) -> dict[int, Unit]:
-        """All completed units by number."""
-        with explained(self.path):
-            rows = self._connection.execute("SELECT unit, input_hash, config_hash, chunk_hash FROM units")
-            return {row[0]: Unit(*row) for row in rows}
+        """All completed units by number. A damaged record comes with empty hashes, which match nothing."""
+        numbers = [int(found[1]) for name in self._storage.names(_UNITS) if (found := _UNIT.fullmatch(name))]
+        return {unit.number: unit for unit in in_parallel(self._unit, sorted(numbers)) if unit is not None}
 
     def record(self, unit: Unit) -> None:
-        """Note a unit as complete; on disk when this returns."""
-        values = (unit.number, unit.input_hash, unit.config_hash, unit.chunk_hash, _now())
-        with explained(self.path):
-            self._connection.execute("INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?)", values)
-            self._connection.commit()
+        """Note a unit as complete; stored when this returns."""
+        self._require_writer()
+        hashes = asdict(unit)
+        self._storage.write(_unit_name(hashes.pop("number")), _encoded(hashes))
 
     def forget(self, units: Iterable[int]) -> None:
         """Note units as not complete."""
-        with explained(self.path):
-            self._connection.executemany("DELETE FROM units WHERE unit = ?", [(n,) for n in units])
-            self._connection.commit()
+        self._require_writer()
+        for number in units:
+            self._storage.delete(_unit_name(number))
 
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
+    def _unit(self, number: int) -> Unit | None:
+        content = self._storage.read(_unit_name(number))
+        if content is None:  # forgotten since it was listed
+            return None
         try:
-            if self._writes:
-                self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-        except sqlite3.Error:  # no room, or a reader is there: the log stays beside the file, nothing is lost
-            pass
-        finally:
-            self._writes = False
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            return Unit(number, **_parsed(content))
+        except TypeError:  # other keys
+            return Unit(number, "", "", "")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def first_file(files: Mapping[str, str]) -> dict[str, bytes]:
+    """The ledger of a new store; ``files`` maps names in the store to SHA-256."""
+    return {FILES: _encoded(files)}
+
+
+def _unit_name(number: int) -> str:
+    return f"{_UNITS}/{number}.json"
+
+
+def _encoded(values: Mapping[str, str]) -> bytes:
+    return (json.dumps(values, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """What was encoded; empty if a single byte is not as it was written."""
+    try:
+        values = json.loads(content)
+        return values if isinstance(values, dict) and _encoded(values) == content else {}
+    except ValueError:
+        return {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atomscatter.errors import AtomscatterError, DataError, StoreError, StructureError, WorkerError
 from atomscatter.scattering import Scattering
-from service.feature_store import ChunkWriter, FeatureStore, chunk_name, local_path
+from service.feature_store import ChunkWriter, FeatureStore, chunk_name
 from service.ledger import Ledger, Unit
 from service.reading import LabelledStructure
 from workers.cluster import connect
@@ -39,7 +39,7 @@ def featurize(
     Args:
         structures: from :func:`service.reading.read_structures`; their order is the order of rows.
         scattering: decides the features.
-        store_path: directory of the store, new or made by an earlier call; on a cluster, one that
+        store_path: directory or URL of the store, new or made by an earlier call; on a cluster, one that
             all nodes share.
         workers: worker processes; None: one for each physical core (local) or CPU (cluster).
         address: running Ray cluster; None starts a local Ray.
@@ -52,6 +52,7 @@ def featurize(
 
     Raises:
         StoreError: the store was made with another configuration or from other data; disk full.
+        StorageError: an object storage does not answer.
         DataError: a structure cannot be featurized; names file and index.
         WorkerError: workers keep dying, or do not start.
     """
@@ -72,13 +73,12 @@ def _open_or_create(
     store_path: str | os.PathLike[str],
     chunk_rows: int | None,
 ) -> FeatureStore:
-    path = local_path(store_path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return FeatureStore.create(path, structures, scattering, chunk_rows=chunk_rows)
-    store = FeatureStore.open(path, check=False)
+    if not FeatureStore.is_at(store_path):
+        return FeatureStore.create(store_path, structures, scattering, chunk_rows=chunk_rows)
+    store = FeatureStore.open(store_path, check=False)
     store.require_same(structures, scattering)
     if chunk_rows is not None and min(chunk_rows, len(store)) != store.chunk_rows:
-        raise StoreError(f"{path}: has chunks of {store.chunk_rows} rows, not {chunk_rows}")
+        raise StoreError(f"{store.path}: has chunks of {store.chunk_rows} rows, not {chunk_rows}")
     return store
 
 

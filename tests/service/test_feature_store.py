@@ -8,42 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
 
 from atomscatter.errors import StoreError
 from atomscatter.scattering import Scattering
 from service.feature_store import ChunkWriter, FeatureStore, chunk_name, chunk_rows_for
-from service.ledger import Unit
-from service.reading import LabelledStructure
-
-SCATTERING = Scattering(beta=1.0, scales=1)
-
-
-def make_structures(n, seed=0):
-    rng = np.random.default_rng(seed)
-    structures = []
-    for i in range(n):
-        atoms = bulk("Si")
-        atoms.numbers[1] = 3 if i % 2 else 14
-        atoms.rattle(0.05, rng=rng)
-        structures.append(
-            LabelledStructure(atoms, f"dir/é-{i % 3}.xyz", i, f"path {i // 2 * 2}-{i % 2}", -3.5 * i)
-        )
-    structures[-1].energy = None
-    return structures
-
-
-def fill(store, units=None, seed=1):
-    """Write random features and record them, as a run would."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(len(store), store.n_features))
-    writer = ChunkWriter(store.path)
-    with store.writing() as ledger:
-        for unit in range(store.n_units) if units is None else units:
-            rows = store.unit_rows(unit)
-            chunk_hash = writer.write(unit, X[rows.start : rows.stop])
-            ledger.record(Unit(unit, store.unit_input_hash(unit), store.scattering_config_hash, chunk_hash))
-    return X
+from tests.stores import SCATTERING, fill, make_structures
 
 
 @pytest.fixture
@@ -159,7 +128,7 @@ def test_damaged_metadata_are_found_by_name(store):
     files = [
         p
         for p in store.path.rglob("*")
-        if p.is_file() and "ledger" not in p.name and p.name != "writer.lock" and "features/c/" not in str(p)
+        if p.is_file() and "ledger" not in p.parts and p.name != "writer.lock" and "features/c/" not in str(p)
     ]
     assert len(files) == 2 + 2 * 8  # zarr.json of group and features; two files of each metadata array
     for file in files:
@@ -179,8 +148,35 @@ def test_damaged_metadata_are_found_by_name(store):
 
 
 def test_a_deleted_ledger_is_named(store):
-    (store.path / "ledger.sqlite").unlink()
-    with pytest.raises(StoreError, match=r"ledger\.sqlite was deleted"):
+    (store.path / "ledger" / "files.json").unlink()
+    with pytest.raises(StoreError, match=r"ledger/files\.json was deleted"):
+        FeatureStore.open(store.path)
+
+
+def test_every_flipped_bit_of_the_ledger_is_found(store):
+    fill(store)
+    rng = np.random.default_rng(9)
+    files = store.path / "ledger" / "files.json"
+    record = store.path / "ledger" / "units" / "3.json"
+    for file, message in ((files, "damaged"), (record, f"damaged: {chunk_name(3)}")):
+        sound = file.read_bytes()
+        for _ in range(20):
+            damaged = bytearray(sound)
+            damaged[rng.integers(len(sound))] ^= 1 << int(rng.integers(8))
+            for content in (damaged, sound[: rng.integers(len(sound))]):
+                file.write_bytes(content)
+                with pytest.raises(StoreError, match=message):
+                    FeatureStore.open(store.path)
+        file.write_bytes(sound)
+    record.unlink()
+    with pytest.raises(StoreError, match="1 of 6 units are not computed yet"):
+        FeatureStore.open(store.path)
+
+
+def test_a_store_of_an_older_version_is_refused_with_a_reason(store):
+    shutil.rmtree(store.path / "ledger")
+    (store.path / "ledger.sqlite").touch()
+    with pytest.raises(StoreError, match="older version of atomscatter; delete it and featurize again"):
         FeatureStore.open(store.path)
 
 
@@ -274,8 +270,6 @@ def test_refused_arguments(tmp_path, structures):
         FeatureStore.create(tmp_path / "store", [], SCATTERING)
     with pytest.raises(StoreError, match="1 to 256"):
         FeatureStore.create(tmp_path / "store", structures, SCATTERING, chunk_rows=257)
-    with pytest.raises(StoreError, match="only local directories"):
-        FeatureStore.create("s3://bucket/store", structures, SCATTERING)
 
 
 def test_features_that_are_not_finite_are_never_stored(store):
