@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -182,6 +182,12 @@ class JobLedger:
             marks = ", ".join("?" * len(states))
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self._transaction() as connection:
+            found = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in get_args(State)}
 
     def start(self, job_id: str) -> Job | None:
         """A queued job is running from now on, and has used one more attempt; None if it is not queued."""

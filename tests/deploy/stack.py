@@ -8,6 +8,7 @@ that runs the tests.
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ HERE = Path(__file__).parent
 IN_IMAGE = "/opt/atomscatter"
 IMAGE = Path(os.environ.get("ATOMSCATTER_IMAGE", sys.prefix)).absolute()
 _DEFAULT_SHM = 64 * 2**20
+# Programs of images that are not ours, as this machine has them. Grafana is in no package registry.
+_FOREIGN = {"prometheus": "prometheus"}
 _PREFIXES = {"private": "10.77.1", "front": "10.77.2"}
 
 
@@ -33,6 +36,7 @@ class Container:
         self.root = stack.directory / "containers" / self.name
         self.log = stack.directory / f"{self.name}.log"
         self._service = service
+        self._program = [_FOREIGN[self.name]] if self.name in _FOREIGN else []
         self._mounts = [*_program(), *stack.volumes_of(service)]
         self._process = None
 
@@ -46,7 +50,7 @@ class Container:
             *(str(HERE / "container.sh"), str(self.root)),
             str(n_bytes(self._service["shm_size"]) if "shm_size" in self._service else _DEFAULT_SHM),
             *(self._service["user"], *self._mounts, f"{hosts}:/etc/hosts:ro", "--"),
-            *(*self._environment(), *self._service["command"]),
+            *(*self._environment(), *self._program, *self._service["command"]),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -94,7 +98,9 @@ class Container:
         return next(iter(children.read_text().split()), None)
 
     def _environment(self):
-        image = {k: v.replace(IN_IMAGE, str(IMAGE)) for k, v in image_environment().items()}
+        image = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+        if not self._program:
+            image = {k: v.replace(IN_IMAGE, str(IMAGE)) for k, v in image_environment().items()}
         variables = image | self._service.get("environment", {})
         return ["env", "-i", "--chdir=/srv/atomscatter", *(f"{k}={v}" for k, v in variables.items())]
 
@@ -107,11 +113,11 @@ class Container:
 
 
 class Stack:
-    """All services of a compose file; ``workers`` is what ``--scale worker=N`` takes."""
+    """The services of a compose file that can run here; ``workers`` is what ``--scale worker=N`` takes."""
 
     def __init__(self, compose, directory, network, *, workers):
         self.directory = directory
-        self._services = compose["services"]
+        self._services = {n: s for n, s in compose["services"].items() if "build" in s or _is_here(n)}
         self._networks = {name: network.network(name, _PREFIXES[name]) for name in compose["networks"]}
         self._publishers = []
         self._make_volumes(compose["volumes"])
@@ -147,8 +153,9 @@ class Stack:
         """Its volumes as mounts."""
         mounts = []
         for volume in service.get("volumes", []):
-            name, rest = volume.split(":", 1)
-            mounts.append(f"{self.volume(name)}:{rest}")
+            source, rest = volume.split(":", 1)
+            place = ROOT / source if source.startswith("./") else self.volume(source)
+            mounts.append(f"{place}:{rest}")
         return mounts
 
     def volume(self, name):
@@ -157,16 +164,18 @@ class Stack:
 
     def publish(self, service):
         """Open the published port of a service on this machine, at an unused port; its URL."""
-        address, _, target = self._services[service]["ports"][0].split(":")
+        address, _, port = self._services[service]["ports"][0].split(":")
+        assert address == "127.0.0.1"
+        return self.reach(service, port)
+
+    def reach(self, service, port):
+        """A way to a port of a service from this machine; its URL."""
         machine = self.containers[service].machine
-        with socket.create_server((address, 0)) as listening:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
             relay = [sys.executable, str(HERE / "publish.py"), str(listening.fileno())]
-            self._publishers.append(
-                subprocess.Popen(
-                    machine.command(*relay, machine.addresses[-1], target), pass_fds=[listening.fileno()]
-                )
-            )
-            return f"http://{address}:{listening.getsockname()[1]}"
+            command = machine.command(*relay, machine.addresses[-1], str(port))
+            self._publishers.append(subprocess.Popen(command, pass_fds=[listening.fileno()]))
+            return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
     def down(self):
         """End everything."""
@@ -187,16 +196,27 @@ class Stack:
         """Empty volumes; like an engine, give them the owner that their place has in the image."""
         image = self.directory / "image"
         make_root(image)
-        places = {v.split(":")[0]: v.split(":")[1] for s in self._services.values() for v in s["volumes"]}
         for name in names:
-            place = (image / places[name].lstrip("/")).stat()
-            volume = self.volume(name)
-            volume.mkdir(parents=True)
-            os.chown(volume, place.st_uid, place.st_gid)
-            volume.chmod(place.st_mode)
+            self.volume(name).mkdir(parents=True)
+            for service in self._services.values():
+                for place in (v.split(":")[1] for v in service["volumes"] if v.startswith(f"{name}:")):
+                    self._copy_owner(image / place.lstrip("/"), self.volume(name), service["user"])
         # The state's own directories are in the image as well, where the other volumes are mounted.
         for name in ("models", "stores"):
             (self.volume("state") / name).mkdir()
+
+    @staticmethod
+    def _copy_owner(place, volume, user):
+        if place.exists():
+            found = place.stat()
+            os.chown(volume, found.st_uid, found.st_gid)
+            volume.chmod(found.st_mode)
+        else:  # of an image that is not ours: its owner is its user
+            os.chown(volume, *map(int, user.split(":")))
+
+
+def _is_here(name):
+    return name in _FOREIGN and shutil.which(_FOREIGN[name]) is not None
 
 
 def make_root(root):
