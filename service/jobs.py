@@ -25,6 +25,7 @@ from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
 JobType = Literal["featurize", "train", "evaluate"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
@@ -56,7 +57,7 @@ class TrainParameters(_Parameters):
     orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
     selection: Literal["bagged", "full"] = "bagged"
     invariance: float = Field(200.0, ge=0, le=1e9, description="Weight of translation invariance.")
-    references: dict[str, float] | None = Field(
+    references: dict[Element, float] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )
 

@@ -8,7 +8,7 @@ from tests.deploy.stack import running
 from tests.netns import why_not
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory):
     """Two workers, as by docker compose up --scale worker=2."""
     if reason := why_not():
@@ -17,7 +17,7 @@ def stack(tmp_path_factory):
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(stack):
     """The API at its published port."""
     with httpx.Client(base_url=stack.publish("api"), timeout=120) as found:
