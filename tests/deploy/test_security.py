@@ -164,7 +164,7 @@ def test_shell_text_in_job_parameters_does_nothing(stack, client):
 
 
 def hostile_set(client, mark):
-    """Ids of a data set with shell text for its file's name, its paths and the request, and of its features."""
+    """Ids of a data set with shell text in the names of file, paths and request, and of its features."""
     text = training_set(4)[0].decode()
     text = re.sub(
         r'path_id=("[^"]*"|\S+)', lambda m: f'path_id="$(touch {mark}) ; {m[1].strip(chr(34))}"', text
