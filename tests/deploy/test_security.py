@@ -174,7 +174,7 @@ def hostile_set(client, mark):
     assert uploaded.status_code == 201, uploaded.text
     assert uploaded.json()["n_paths"] == 4
     parameters = {"dataset": uploaded.json()["id"], "beta": 0.9, "scales": 1, "copies": 0.0}
-    headers = {"Idempotency-Key": f"$(touch {mark})", "X-Request-ID": f"`touch {mark}`"}
+    headers = {"Idempotency-Key": f"$(touch${{IFS}}{mark})", "X-Request-ID": f"`touch {mark}`"}
     store = submit(client, "featurize", parameters, **headers)
     assert ended(client, store)["state"] == "succeeded"
     return parameters["dataset"], store
