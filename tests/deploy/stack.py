@@ -41,7 +41,8 @@ class Container:
         self._process = None
 
     def start(self):
-        make_root(self.root)
+        if not self.root.exists():
+            make_root(self.root)
         self._apply_sysctls()
         hosts = Path("/etc/netns") / self.machine.namespace / "hosts"
         command = [
@@ -72,14 +73,16 @@ class Container:
         return subprocess.run(inside, capture_output=True, text=True, check=False, **arguments)
 
     def wait_until_healthy(self):
-        """As long as the file allows. Raises AssertionError with the log."""
+        """As long as the file allows, restarted when it ends. Raises AssertionError with the log."""
         check = self._service["healthcheck"]
         assert check["test"][0] == "CMD"
         patience = seconds(check["start_period"]) + check["retries"] * seconds(check["interval"])
         deadline = time.monotonic() + patience
         answer = None
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, f"{self.name} ended:\n{self.log.read_text()}"
+            if self._process.poll() is not None:
+                assert self._service["restart"] == "unless-stopped"
+                self.start()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 answer = self.run(*check["test"][1:], timeout=seconds(check["timeout"]))
                 if answer.returncode == 0:
