@@ -101,11 +101,12 @@ class Container:
         return next(iter(children.read_text().split()), None)
 
     def _environment(self):
-        image = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+        image, place = {"PATH": "/usr/local/bin:/usr/bin:/bin"}, "/"
         if not self._program:
+            place = "/srv/atomscatter"
             image = {k: v.replace(IN_IMAGE, str(IMAGE)) for k, v in image_environment().items()}
         variables = image | self._service.get("environment", {})
-        return ["env", "-i", "--chdir=/srv/atomscatter", *(f"{k}={v}" for k, v in variables.items())]
+        return ["env", "-i", f"--chdir={place}", *(f"{k}={v}" for k, v in variables.items())]
 
     def _apply_sysctls(self):
         # A container engine lets its host pass packets on, and new namespaces take over that setting.
