@@ -1,7 +1,7 @@
 """Knocks at ports of a machine: ``python knock.py HOST PORT...``; prints JSON.
 
-For each port: whether it opens, what HTTP answers, and how gRPC answers each method that Ray has. With a
-token in KNOCK_TOKEN it is shown.
+For each port: whether it opens, what HTTP answers, and how gRPC answers each method that Ray has, or the one
+of KNOCK_METHOD. A token in KNOCK_TOKEN is shown.
 """
 
 import concurrent.futures
@@ -89,7 +89,9 @@ def main(host, ports):
     token = os.environ.get("KNOCK_TOKEN")
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         is_open = dict(zip(ports, pool.map(lambda port: opens(host, port), ports), strict=True))
-    methods = ray_methods() if any(is_open.values()) else []
+    methods = []
+    if any(is_open.values()):
+        methods = [os.environ["KNOCK_METHOD"]] if "KNOCK_METHOD" in os.environ else ray_methods()
     print(json.dumps({p: knock(host, p, methods, token) if is_open[p] else None for p in ports}))
 
 
