@@ -23,6 +23,12 @@ PATHS = (
     "/metrics",
     "/reset",
 )
+# Of services that Ray has in C++ alone.
+HIDDEN = [
+    "/ray.rpc.ObjectManagerService/Push",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.syncer.RaySyncer/StartSync",
+]
 _SECONDS = 3
 
 
@@ -53,7 +59,7 @@ def ray_methods():
     """All gRPC methods of Ray, ``/package.Service/Method``."""
     import ray.core.generated as generated
 
-    names = []
+    names = [*HIDDEN]
     for module in pkgutil.iter_modules(generated.__path__):
         if module.name.endswith("_pb2"):
             described = importlib.import_module(f"ray.core.generated.{module.name}").DESCRIPTOR

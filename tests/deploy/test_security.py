@@ -45,21 +45,22 @@ def ray_containers(stack):
     return [*stack.of("head"), *stack.of("worker")]
 
 
+@pytest.fixture(scope="class")
+def job(self, stack, client):
+    files, form = {"file": ("paths.extxyz", training_set(60)[0])}, {"path_key": "path_id"}
+    dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
+    job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.3, "scales": 5, "copies": 1.0})
+    deadline = time.monotonic() + 120
+    while not all("ray::Featurizer" in command_lines(c) for c in stack.of("worker")):
+        assert time.monotonic() < deadline, client.get(f"/v1/jobs/{job_id}/log").text
+        time.sleep(0.5)
+    yield job_id
+    client.delete(f"/v1/jobs/{job_id}")
+    assert ended(client, job_id)["state"] == "cancelled", "it was to run for as long as the tests need it"
+
+
 class TestWhileAJobRuns:
     """Ray's workers listen as well then."""
-
-    @pytest.fixture(scope="class")
-    def job(self, stack, client):
-        files, form = {"file": ("paths.extxyz", training_set(60)[0])}, {"path_key": "path_id"}
-        dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
-        job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.3, "scales": 5, "copies": 1.0})
-        deadline = time.monotonic() + 120
-        while not all("ray::Featurizer" in command_lines(c) for c in stack.of("worker")):
-            assert time.monotonic() < deadline, client.get(f"/v1/jobs/{job_id}/log").text
-            time.sleep(0.5)
-        yield job_id
-        client.delete(f"/v1/jobs/{job_id}")
-        assert ended(client, job_id)["state"] == "cancelled", "it was to run for as long as the tests need it"
 
     def test_nothing_of_ray_is_reachable_from_outside_the_private_network(self, stack, job):
         gate = stack.containers["api"].machine
