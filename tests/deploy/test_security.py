@@ -46,7 +46,7 @@ def ray_containers(stack):
 
 
 @pytest.fixture(scope="class")
-def job(self, stack, client):
+def job(stack, client):
     files, form = {"file": ("paths.extxyz", training_set(60)[0])}, {"path_key": "path_id"}
     dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
     job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.3, "scales": 5, "copies": 1.0})
