@@ -34,6 +34,7 @@ class Metrics:
             "Structures accepted and not yet predicted.",
             registry=self.registry,
         )
+        self.jobs = Gauge("atomscatter_jobs", "Jobs of the ledger.", ["state"], registry=self.registry)
         self.model = Info("atomscatter_model", "The active model.", registry=self.registry)
 
     def text(self) -> bytes:

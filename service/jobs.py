@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,7 @@ from service.sqlite import connect, explained
 from service.strict import Strict
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
 JobType = Literal["featurize", "train", "evaluate"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 _ELEMENTS = 118
@@ -54,7 +55,7 @@ class TrainParameters(Strict):
     orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
     selection: Literal["bagged", "full"] = "bagged"
     invariance: float = Field(200.0, ge=0, le=1e9, description="Weight of translation invariance.")
-    references: dict[str, float] | None = Field(
+    references: dict[Element, float] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )
 
@@ -197,6 +198,12 @@ class JobLedger:
             marks = ", ".join("?" * len(states))
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self._transaction() as connection:
+            found = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in get_args(State)}
 
     def start(self, job_id: str) -> Job | None:
         """A queued job is running from now on, and has used one more attempt; None if it is not queued."""

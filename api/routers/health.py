@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from api.state import Service, service_of
-from atomscatter.errors import WorkerError
+from atomscatter.errors import StoreError, WorkerError
 
 router = APIRouter(tags=["operation"])
 
@@ -53,4 +54,7 @@ async def jobs(service: ServiceOf) -> Health:
 async def metrics(service: ServiceOf) -> PlainTextResponse:
     """Metrics in Prometheus' text format."""
     service.metrics.pending.set(service.pool.pending)
+    with contextlib.suppress(StoreError):  # the other numbers are wanted all the more
+        for state, count in (await run_in_threadpool(service.jobs.counts)).items():
+            service.metrics.jobs.labels(state).set(count)
     return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

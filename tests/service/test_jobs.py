@@ -31,6 +31,15 @@ def test_a_job_from_queue_to_end(ledger):
     assert ledger.cancel(job.id).state == "succeeded"
 
 
+def test_counts_name_every_state(ledger):
+    assert set(ledger.counts().values()) == {0}
+    first, _ = ledger.submit("evaluate", {"dataset": "a"})
+    ledger.submit("evaluate", {"dataset": "b"})
+    ledger.start(first.id)
+    wanted = {"queued": 1, "running": 1, "cancelling": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+    assert ledger.counts() == wanted
+
+
 def test_keys(ledger):
     job, _ = ledger.submit("evaluate", {"dataset": "a"}, "key")
     again, new = ledger.submit("evaluate", {"dataset": "a"}, "key")
