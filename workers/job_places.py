@@ -24,6 +24,7 @@ from service.state import StateDirectory
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+LOCAL = "local"
 _PROGRAM_ROOT = Path(__file__).resolve().parents[1]
 _MARK = "ATOMSCATTER_JOB"
 _SECONDS_FOR_AN_ANSWER = 10.0
@@ -36,6 +37,8 @@ class JobPlace(Protocol):
 
     on_cluster: bool
     """Whether processes join a running cluster; they may then outlive the server and its machine."""
+    name: str
+    """Tells places apart: the cluster's address, or ``local``."""
 
     def launch(self, job: Job) -> None:
         """Start the process of this attempt. Raises WorkerError when that cannot be done now."""
@@ -57,6 +60,7 @@ class LocalProcesses:
     """Processes on this machine, in sessions of their own: the end of the server is not theirs."""
 
     on_cluster = False
+    name = LOCAL
 
     def __init__(self, state: StateDirectory) -> None:
         self._root = state.root.absolute()
@@ -134,6 +138,7 @@ class RayJobs:
     def __init__(self, state: StateDirectory, address: str) -> None:
         if not address.startswith(("http://", "https://")):
             raise ConfigError(f"the address of Ray's Jobs API is like http://host:8265, not {address!r}")
+        self.name = address.rstrip("/")
         self._root = state.root.absolute()
         self._address = address
         self._known: JobSubmissionClient | None = None
@@ -179,6 +184,11 @@ class RayJobs:
             if self._known is None:
                 self._known = job_client(self._address)
             return self._known
+
+
+def place_named(state: StateDirectory, name: str) -> JobPlace:
+    """The place of this name (``JobPlace.name``). Raises ConfigError."""
+    return LocalProcesses(state) if name == LOCAL else RayJobs(state, name)
 
 
 def job_client(address: str) -> JobSubmissionClient:
