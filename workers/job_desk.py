@@ -10,12 +10,15 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from atomscatter.errors import ConfigError
+from atomscatter.errors import ConfigError, DataError
 from service.datasets import DatasetReading, describe
 from service.job_inputs import require_inputs
 from service.jobs import PARAMETERS, Job
 from service.state import StateDirectory
+from service.uploads import UploadError
 from workers.job_runner import JobRunner
+
+_MOST_PROBLEMS = 20
 
 
 class JobDesk:
@@ -48,9 +51,18 @@ class JobDesk:
         self._runner.check()
 
     def add_dataset(self, file: Path, path_key: str | None, energy_key: str | None) -> str:
-        """Keep a training set; its id. Raises UploadError, UnsupportedUploadError, OSError."""
+        """Keep a training set; its id. Raises DataError that names bad structures, UnsupportedUploadError."""
         reading, content = DatasetReading(path_key, energy_key), file.read_bytes()
-        found = describe(file.name, content, reading)
+        try:
+            found = describe(file.name, content, reading)
+        except UploadError as error:
+            places = [
+                f"{file}" if index is None else f"{file}, structure {index}" for index, _ in error.problems
+            ]
+            reasons = [
+                f"{place}: {reason}" for place, (_, reason) in zip(places, error.problems, strict=True)
+            ]
+            raise DataError("\n".join(reasons[:_MOST_PROBLEMS])) from error
         return self._state.datasets().add(file.name, content, reading, found).id
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
