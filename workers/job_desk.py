@@ -10,7 +10,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from atomscatter.errors import ConfigError, DataError
+import structlog
+
+from atomscatter.errors import ConfigError, DataError, WorkerError
 from service.datasets import DatasetReading, describe
 from service.job_inputs import require_inputs
 from service.jobs import PARAMETERS, Job
@@ -56,17 +58,12 @@ class JobDesk:
         try:
             found = describe(file.name, content, reading)
         except UploadError as error:
-            places = [
-                f"{file}" if index is None else f"{file}, structure {index}" for index, _ in error.problems
-            ]
-            reasons = [
-                f"{place}: {reason}" for place, (_, reason) in zip(places, error.problems, strict=True)
-            ]
+            reasons = [_place(file, index) + reason for index, reason in error.problems]
             raise DataError("\n".join(reasons[:_MOST_PROBLEMS])) from error
         return self._state.datasets().add(file.name, content, reading, found).id
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
-        """Accept a job and start it, if no other one is active.
+        """Accept a job; the next look starts it, if no other one is active.
 
         Raises:
             ConfigError: another process starts the jobs of this directory, at another place.
@@ -81,11 +78,14 @@ class JobDesk:
         wanted = PARAMETERS[kind].model_validate(parameters)
         require_inputs(self._state, wanted)
         job, _ = self._ledger.submit(kind, wanted.model_dump(mode="json"))
-        return self.job(job.id)
+        return job
 
     def jobs(self, limit: int) -> list[Job]:
-        """The newest jobs first."""
-        self._runner.look()
+        """The newest jobs first; as they were at the last look, if the cluster cannot be asked now."""
+        try:
+            self._runner.look()
+        except WorkerError as error:
+            structlog.get_logger().warning("the jobs are shown as they were last seen", reason=str(error))
         return self._ledger.all(limit)
 
     def job(self, job_id: str) -> Job:
@@ -111,3 +111,7 @@ class JobDesk:
     def close(self) -> None:
         """Leave the jobs to others."""
         self._runner.leave()
+
+
+def _place(file: Path, index: int | None) -> str:
+    return f"{file}: " if index is None else f"{file}, structure {index}: "
