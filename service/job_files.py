@@ -86,6 +86,11 @@ class JobFiles:
             return file.read(size)
         return b""
 
+    def append_log(self, job_id: str, text: str) -> None:
+        """Add to the log what was learned about a process that has ended."""
+        with self.log(job_id).open("a", encoding="utf-8") as file:
+            file.write(text)
+
     def _replace(self, name: str, content: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         draft = self.root / f".{name}.{os.getpid()}"

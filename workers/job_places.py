@@ -29,6 +29,7 @@ _PROGRAM_ROOT = Path(__file__).resolve().parents[1]
 _MARK = "ATOMSCATTER_JOB"
 _SECONDS_FOR_AN_ANSWER = 10.0
 _SECONDS_FOR_A_START = 120.0  # a submission waits for the node's agent, which starts after the dashboard
+_MOST_LAST_WORDS = 10_000  # characters
 _RAY_REDIRECTIONS = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -51,6 +52,9 @@ class JobPlace(Protocol):
 
     def kill(self, job: Job) -> None:
         """SIGKILL to all that is left of this attempt."""
+
+    def last_words(self, job: Job) -> str:
+        """What is known of the end of an attempt and not in the job's log. Raises WorkerError."""
 
     def check(self) -> None:
         """Raise WorkerError when no job could be started now."""
@@ -111,6 +115,10 @@ class LocalProcesses:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
+    def last_words(self, job: Job) -> str:
+        """Nothing: all that it printed is in the log."""
+        return ""
+
     def check(self) -> None:
         """A process can always be started."""
 
@@ -166,6 +174,12 @@ class RayJobs:
     def kill(self, job: Job) -> None:
         """Ray ends what a job has left behind."""
 
+    def last_words(self, job: Job) -> str:
+        """What it said before it found its log: a node without the package or the state directory."""
+        with _explained(self._address, self._connect) as client:
+            message = client.get_job_info(_submission_id(job)).message or ""
+            return f"{client.get_job_logs(_submission_id(job))[-_MOST_LAST_WORDS:]}{message}\n"
+
     def check(self) -> None:
         """Whether the cluster answers and lets us in; its version it would tell anybody."""
         self._is_active("atomscatter-check")
@@ -220,7 +234,12 @@ def _explained(address: str, connect: Any) -> Iterator[JobSubmissionClient]:
         yield connect()
     except Exception as error:  # of Ray, requests and urllib3
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkerError(f"Ray's Jobs API at {address} cannot be used: {reason}") from error
+        raise WorkerError(f"Ray's Jobs API at {address} cannot be used: {reason}{_hint(reason)}") from error
+
+
+def _hint(reason: str) -> str:
+    refused = any(word in reason for word in ("401", "403", "Unauthorized", "token"))
+    return " (RAY_AUTH_MODE=token and the cluster's token belong into the environment)" if refused else ""
 
 
 def _submission_id(job: Job) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import structlog
 
-from atomscatter.errors import AtomscatterError
+from atomscatter.errors import AtomscatterError, WorkerError
 from service.jobs import MAX_ATTEMPTS, Job
 from service.state import StateDirectory
 from workers.job_places import LOCAL, JobPlace, place_named
@@ -160,6 +161,8 @@ class JobRunner:
         if job.state == "cancelling":
             self._ledger.finish(job.id, "cancelled")
         else:
+            with contextlib.suppress(WorkerError):
+                self._files.append_log(job.id, self._place_of(job).last_words(job))
             if not blameless:
                 self._log.warning("the process of a job died", job=job.id, attempt=job.attempts)
             self._ledger.requeue(job.id, blameless=blameless)
