@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(tmp_path, case):
 def test_options_and_missing_keys_are_named(tmp_path):
     with pytest.raises(ConfigError, match="--store is missing"):
         job_parameters("train", None, {})
-    with pytest.raises(ConfigError, match="--max-features: Input should be greater.*, not 0"):
+    with pytest.raises(ConfigError, match=r"--max-features: Input should be greater.*, not 0"):
         job_parameters("train", None, {"store": STORE, "max_features": 0})
     with pytest.raises(ConfigError, match=r"nothing\.yaml: No such file"):
         job_parameters("train", tmp_path / "nothing.yaml", {})

@@ -1,4 +1,4 @@
-"""atomscatter submit and atomscatter jobs, as processes: with a Ray head that asks for a token, and a server."""
+"""atomscatter submit and atomscatter jobs as processes: on a Ray head with a token, and through a server."""
 
 import json
 import os
