@@ -10,13 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
-SlurmctldPort={first_port}
+SlurmctldPort={ports[0]}
 AuthInfo=socket={directory}/munge.socket
 CommunicationParameters=NoInAddrAny
 StateSaveLocation={directory}/state
@@ -33,11 +32,10 @@ SchedulerType=sched/backfill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
-FirstJobId={first_job}
 KillWait=5
 MinJobAge=3600
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_1} CPUs=1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_2} CPUs=1
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
 PartitionName=all Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 """
 
@@ -45,27 +43,24 @@ PartitionName=all Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 class Slurm:
     """Two nodes, n1 and n2, of one CPU each; ``environment`` is what its commands need."""
 
-    def __init__(self, first_port, first_job):
+    def __init__(self, ports):
         # A short name: munge's socket is in it.
         self.directory = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self.directory.chmod(0o755)
         self.environment = {"SLURM_CONF": str(self.directory / "slurm.conf")}
         self._processes = []
         try:
-            self._start(first_port, first_job)
+            self._start(ports)
         except BaseException:
             self.end()
             raise
 
-    def _start(self, first_port, first_job):
+    def _start(self, ports):
         (self.directory / "state").mkdir()
         text = CONFIG.format(
             host=socket.gethostname(),
             directory=self.directory,
-            first_port=first_port,
-            port_1=first_port + 1,
-            port_2=first_port + 2,
-            first_job=first_job,
+            ports=ports,
         )
         (self.directory / "slurm.conf").write_text(text)
         key = self.directory / "munge.key"
@@ -83,7 +78,12 @@ class Slurm:
         self._run("slurmctld", "-D")
         for node in ("n1", "n2"):
             self._run("slurmd", "-D", "-N", node)
-        self._wait(lambda: self.command("sinfo", "-h", "-o", "%T %D").split() == ["idle", "2"])
+        self._wait(self._idle)
+
+    def _idle(self):
+        with contextlib.suppress(RuntimeError):  # the controller does not answer yet
+            return self.command("sinfo", "-h", "-o", "%T %D").split() == ["idle", "2"]
+        return False
 
     def _run(self, *command):
         with (self.directory / "daemons.log").open("a") as log:
@@ -101,11 +101,11 @@ class Slurm:
                 raise RuntimeError(f"{ended}\n{(self.directory / 'daemons.log').read_text()}")
             time.sleep(0.2)
 
-    def command(self, *command, check=False, environment=None):
+    def command(self, *command, environment=None):
         """Standard output of one of SLURM's commands."""
         variables = os.environ | self.environment | (environment or {})
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-        if check and done.returncode:
+        if done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")
         return done.stdout
 
@@ -121,8 +121,9 @@ class Slurm:
 
 
 @contextlib.contextmanager
-def slurm(first_port, first_job):
-    cluster = Slurm(first_port, first_job)
+def slurm(ports):
+    """``ports``: three that nobody uses."""
+    cluster = Slurm(ports)
     try:
         yield cluster
     finally:
