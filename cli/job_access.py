@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.jobs import Job
 
 _SECONDS_FOR_AN_ANSWER = 5.0
+_REFUSALS = (401, 403)
 JobsAddress = Annotated[
     str | None,
     typer.Option(
@@ -132,7 +133,8 @@ def _is_server(address: str) -> bool:
         )
     try:
         with httpx.Client(base_url=address, timeout=_SECONDS_FOR_AN_ANSWER) as client:
-            if client.get("/api/version").is_success:  # a head tells anybody
+            version = client.get("/api/version")
+            if version.is_success or version.status_code in _REFUSALS:  # a head that asks for a token
                 return False
             if client.get("/health/live").is_success:
                 return True
