@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from atomscatter.errors import ConfigError, WorkerError
+from cli import options as shared
 
 if TYPE_CHECKING:
     from atomscatter.client import Client
@@ -88,16 +89,14 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
         ConfigError: no state directory; an address of another form; ``--state`` with a server.
         WorkerError: nothing answers at the address, or neither a Ray head nor a server does.
     """
-    from service.settings import ServeSettings
-
-    settings = ServeSettings()
-    address = address or settings.jobs_address
+    settings = shared.serve_settings(state=state, jobs_address=address)
+    address = settings.jobs_address
     if address is not None and _is_server(address):
         if state is not None:
             raise ConfigError(f"--state: the server at {address} has its own state directory")
         yield from _server(address)
         return
-    yield from _desk(address, state or settings.state, new)
+    yield from _desk(address, settings.state, new)
 
 
 def _server(address: str) -> Iterator[Access]:
