@@ -89,6 +89,9 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
         ConfigError: no state directory; an address of another form; ``--state`` with a server.
         WorkerError: nothing answers at the address, or neither a Ray head nor a server does.
     """
+    from service.logs import configure_logging
+
+    configure_logging()  # standard output is for what the commands print
     settings = shared.serve_settings(state=state, jobs_address=address)
     address = settings.jobs_address
     if address is not None and _is_server(address):
