@@ -114,7 +114,7 @@ def _lines(found: Access) -> Iterator[_Show]:
 
     def show(job: Job) -> None:
         nonlocal offset, state
-        if job.state != state:
+        if job.state != state and not job.has_ended:  # the end is told by whoever follows
             state = job.state
             typer.echo(f"job {job.id} is {state}", err=True)
         while part := found.jobs.log(job.id, offset):

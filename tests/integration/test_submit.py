@@ -48,7 +48,14 @@ def start(head, *arguments, environment=None, **streams):
     command = [sys.executable, "-m", "cli", *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     variables = os.environ | (head.environment if environment is None else environment)
-    return subprocess.Popen(command, cwd=ROOT, env=variables, text=True, **streams)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=variables,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as at a terminal
+        **streams,
+    )
 
 
 def run(head, *arguments, code=0, environment=None):
