@@ -55,6 +55,7 @@ class _Call(Generic[_T]):
     path: str
     parse: Callable[[Any], _T]
     arguments: dict[str, Any] = field(default_factory=dict)
+    content: Callable[[httpx.Response], Any] = httpx.Response.json
 
 
 class _Settings:
@@ -137,6 +138,14 @@ class Client(_Settings):
         """A job: its ``state``, how far it is, and its ``result``."""
         return self._send(_job(job_id))
 
+    def jobs(self, limit: int = 100) -> list[Json]:
+        """The newest jobs first, each as :meth:`job`."""
+        return self._send(_jobs(limit))
+
+    def log(self, job_id: str, offset: int | None = None) -> bytes:
+        """What a job has printed: its last megabyte, or the first one after ``offset`` bytes."""
+        return self._send(_log(job_id, offset))
+
     def cancel(self, job_id: str) -> Json:
         """Ask for the end of a job; answers as :meth:`job`."""
         return self._send(_cancel(job_id))
@@ -216,6 +225,14 @@ class AsyncClient(_Settings):
     async def job(self, job_id: str) -> Json:
         """See :meth:`Client.job`."""
         return await self._send(_job(job_id))
+
+    async def jobs(self, limit: int = 100) -> list[Json]:
+        """See :meth:`Client.jobs`."""
+        return await self._send(_jobs(limit))
+
+    async def log(self, job_id: str, offset: int | None = None) -> bytes:
+        """See :meth:`Client.log`."""
+        return await self._send(_log(job_id, offset))
 
     async def cancel(self, job_id: str) -> Json:
         """See :meth:`Client.cancel`."""
@@ -302,13 +319,22 @@ def _job(job_id: str) -> _Call[Json]:
     return _Call("GET", f"/v1/jobs/{job_id}", dict)
 
 
+def _jobs(limit: int) -> _Call[list[Json]]:
+    return _Call("GET", "/v1/jobs", lambda body: list(body["jobs"]), {"params": {"limit": limit}})
+
+
+def _log(job_id: str, offset: int | None) -> _Call[bytes]:
+    arguments = {} if offset is None else {"params": {"offset": offset}}
+    return _Call("GET", f"/v1/jobs/{job_id}/log", bytes, arguments, lambda answer: answer.content)
+
+
 def _cancel(job_id: str) -> _Call[Json]:
     return _Call("DELETE", f"/v1/jobs/{job_id}", dict)
 
 
 def _parsed(call: _Call[_T], answer: httpx.Response) -> _T:
     if answer.is_success:
-        return call.parse(answer.json())
+        return call.parse(call.content(answer))
     try:
         problem = answer.json()
     except ValueError:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, StorageError, WorkerError
-from cli import demo, evaluate, featurize, info, predict, properties, serve, train
+from cli import demo, evaluate, featurize, info, jobs, predict, properties, serve, submit, train
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -75,6 +75,8 @@ app.command("voltage")(properties.voltage)
 app.command("rdf")(properties.rdf)
 app.command("serve")(serve.serve)
 app.command("api-key")(serve.api_key)
+app.add_typer(submit.app, name="submit")
+app.add_typer(jobs.app, name="jobs")
 
 
 def main() -> None:

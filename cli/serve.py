@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,21 +39,12 @@ def serve(
     verbose: options.Verbose = False,
 ) -> None:
     """Serve predictions over HTTP, and a page at /; further settings: ATOMSCATTER_... or atomscatter.toml."""
-    from pydantic import ValidationError
-
     from api.server import run
     from atomscatter.ensemble import Ensemble
-    from atomscatter.errors import ConfigError
     from service.logs import configure_logging
-    from service.settings import ServeSettings
 
     configure_logging(options.verbosity(quiet, verbose))
-    given: dict[str, Any] = {"model": model, "state": state, "workers": workers, "jobs_address": address}
-    try:
-        settings = ServeSettings(**{k: v for k, v in given.items() if v is not None})
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"settings: {'; '.join(problems)}") from error
+    settings = options.serve_settings(model=model, state=state, workers=workers, jobs_address=address)
     if settings.model is not None:
         Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
     run(settings, host, port)

@@ -27,6 +27,8 @@ class JobRequest:
     attempt: int
     on_cluster: bool
     """Whether it runs on a node of a Ray cluster, which it joins; else it starts a local Ray."""
+    place: str = ""
+    """Where the attempt was started: address of the cluster, or ``local``."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class JobFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def write_request(self, job: Job, *, on_cluster: bool) -> None:
+    def write_request(self, job: Job, *, on_cluster: bool, place: str) -> None:
         """Before an attempt is started."""
-        request = JobRequest(job.id, job.type, job.parameters, job.attempts, on_cluster)
+        request = JobRequest(job.id, job.type, job.parameters, job.attempts, on_cluster, place)
         self._replace(f"{job.id}.request.json", asdict(request))
 
     def request(self, job_id: str) -> JobRequest:
@@ -76,6 +78,18 @@ class JobFiles:
     def log(self, job_id: str) -> Path:
         """What all attempts have printed."""
         return self.root / f"{job_id}.log"
+
+    def log_part(self, job_id: str, offset: int | None = None, size: int = 2**20) -> bytes:
+        """At most ``size`` bytes of the log from an offset on; None: the last ones."""
+        with contextlib.suppress(FileNotFoundError), self.log(job_id).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size) if offset is None else offset)
+            return file.read(size)
+        return b""
+
+    def append_log(self, job_id: str, text: str) -> None:
+        """Add to the log what was learned about a process that has ended."""
+        with self.log(job_id).open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def _replace(self, name: str, content: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +25,18 @@ class Settings(BaseSettings):
 
     workers: int | None = Field(default=None, ge=1)
     address: str | None = None
+
+
+class ClientSettings(BaseSettings):
+    """What the commands need that talk to a running server.
+
+    Attributes:
+        api_key: key that the server asks for; only from the environment, never on a command line.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_")
+
+    api_key: SecretStr | None = None
 
 
 class ServeSettings(BaseSettings):

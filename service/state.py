@@ -9,6 +9,7 @@ from service.datasets import DatasetStore
 from service.job_files import JobFiles
 from service.jobs import JobLedger
 from service.registry import ModelRegistry
+from service.runner_lock import RunnerLock
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,7 @@ class StateDirectory:
     def job_files(self) -> JobFiles:
         """Requests, status and logs of jobs."""
         return JobFiles(self.root / "jobs")
+
+    def runner_lock(self, place: str) -> RunnerLock:
+        """What a process holds that looks after the jobs and starts them at ``place``."""
+        return RunnerLock(self.root / "jobs" / "runner.lock", place)

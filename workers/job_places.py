@@ -24,10 +24,12 @@ from service.state import StateDirectory
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+LOCAL = "local"
 _PROGRAM_ROOT = Path(__file__).resolve().parents[1]
 _MARK = "ATOMSCATTER_JOB"
 _SECONDS_FOR_AN_ANSWER = 10.0
 _SECONDS_FOR_A_START = 120.0  # a submission waits for the node's agent, which starts after the dashboard
+_MOST_LAST_WORDS = 10_000  # characters
 _RAY_REDIRECTIONS = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -36,6 +38,8 @@ class JobPlace(Protocol):
 
     on_cluster: bool
     """Whether processes join a running cluster; they may then outlive the server and its machine."""
+    name: str
+    """Tells places apart: the cluster's address, or ``local``."""
 
     def launch(self, job: Job) -> None:
         """Start the process of this attempt. Raises WorkerError when that cannot be done now."""
@@ -49,6 +53,9 @@ class JobPlace(Protocol):
     def kill(self, job: Job) -> None:
         """SIGKILL to all that is left of this attempt."""
 
+    def last_words(self, job: Job) -> str:
+        """What is known of the end of an attempt and not in the job's log. Raises WorkerError."""
+
     def check(self) -> None:
         """Raise WorkerError when no job could be started now."""
 
@@ -57,6 +64,7 @@ class LocalProcesses:
     """Processes on this machine, in sessions of their own: the end of the server is not theirs."""
 
     on_cluster = False
+    name = LOCAL
 
     def __init__(self, state: StateDirectory) -> None:
         self._root = state.root.absolute()
@@ -107,6 +115,10 @@ class LocalProcesses:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
+    def last_words(self, job: Job) -> str:
+        """Nothing: all that it printed is in the log."""
+        return ""
+
     def check(self) -> None:
         """A process can always be started."""
 
@@ -134,6 +146,7 @@ class RayJobs:
     def __init__(self, state: StateDirectory, address: str) -> None:
         if not address.startswith(("http://", "https://")):
             raise ConfigError(f"the address of Ray's Jobs API is like http://host:8265, not {address!r}")
+        self.name = address.rstrip("/")
         self._root = state.root.absolute()
         self._address = address
         self._known: JobSubmissionClient | None = None
@@ -161,6 +174,12 @@ class RayJobs:
     def kill(self, job: Job) -> None:
         """Ray ends what a job has left behind."""
 
+    def last_words(self, job: Job) -> str:
+        """What it said before it found its log: a node without the package or the state directory."""
+        with _explained(self._address, self._connect) as client:
+            message = client.get_job_info(_submission_id(job)).message or ""
+            return f"{client.get_job_logs(_submission_id(job))[-_MOST_LAST_WORDS:]}{message}\n"
+
     def check(self) -> None:
         """Whether the cluster answers and lets us in; its version it would tell anybody."""
         self._is_active("atomscatter-check")
@@ -179,6 +198,11 @@ class RayJobs:
             if self._known is None:
                 self._known = job_client(self._address)
             return self._known
+
+
+def place_named(state: StateDirectory, name: str) -> JobPlace:
+    """The place of this name (``JobPlace.name``). Raises ConfigError."""
+    return LocalProcesses(state) if name == LOCAL else RayJobs(state, name)
 
 
 def job_client(address: str) -> JobSubmissionClient:
@@ -210,7 +234,12 @@ def _explained(address: str, connect: Any) -> Iterator[JobSubmissionClient]:
         yield connect()
     except Exception as error:  # of Ray, requests and urllib3
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WorkerError(f"Ray's Jobs API at {address} cannot be used: {reason}") from error
+        raise WorkerError(f"Ray's Jobs API at {address} cannot be used: {reason}{_hint(reason)}") from error
+
+
+def _hint(reason: str) -> str:
+    refused = any(word in reason for word in ("401", "403", "Unauthorized", "token"))
+    return " (RAY_AUTH_MODE=token and the cluster's token belong into the environment)" if refused else ""
 
 
 def _submission_id(job: Job) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import structlog
 
-from atomscatter.errors import AtomscatterError
+from atomscatter.errors import AtomscatterError, WorkerError
 from service.jobs import MAX_ATTEMPTS, Job
 from service.state import StateDirectory
-from workers.job_places import JobPlace, LocalProcesses, RayJobs
+from workers.job_places import LOCAL, JobPlace, place_named
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_AFTER_TROUBLE = 2.0
@@ -18,7 +19,9 @@ _SECONDS_TO_END = 20.0  # after SIGTERM, before SIGKILL
 
 
 class JobRunner:
-    """A thread that works on the ledger of a state directory.
+    """Works on the ledger of a state directory, in a thread or whenever it is asked to look.
+
+    One process at a time does so; the others wait until it has ended.
 
     When the server is killed its job goes on, writes down how it ends, and the next server reads that. When
     the server ends properly, a job on this machine is ended and queued again, and features that are there
@@ -35,7 +38,10 @@ class JobRunner:
     def __init__(self, state: StateDirectory, address: str | None = None) -> None:
         self._files = state.job_files()
         self._ledger = state.ledger()
-        self._place: JobPlace = LocalProcesses(state) if address is None else RayJobs(state, address)
+        self._place = place_named(state, LOCAL if address is None else address)
+        self._state = state
+        self._places = {self._place.name: self._place, "": self._place}
+        self._lock = state.runner_lock(self._place.name)
         self._asked_to_end: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -50,13 +56,24 @@ class JobRunner:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_SECONDS_TO_END)
-        if not self._place.on_cluster:
+        if not self._place.on_cluster and self._lock.acquire():
             for job in self._ledger.in_state("running", "cancelling"):
-                self._end(job)
+                if self._place_of(job) is self._place:
+                    self._end(job)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another process look after the jobs; they go on."""
+        self._lock.release()
 
     def check(self) -> None:
         """Raise WorkerError when no job could be started now."""
         self._place.check()
+
+    @property
+    def place(self) -> str:
+        """Where jobs are started: the cluster's address, or ``local``."""
+        return self._place.name
 
     @property
     def alive(self) -> bool:
@@ -64,23 +81,43 @@ class JobRunner:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        if not self._lock.acquire():
+            self._log.warning("another process looks after the jobs", holder=self._lock.holder())
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
-                self._look()
+                self.look()
             except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
                 self._log.error("jobs cannot be looked after", reason=str(error))
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Note what the active job has written and whether it has ended, else start the next.
+
+        Does nothing while another process looks after the jobs. Raises WorkerError, StoreError, OSError; the
+        next look may succeed.
+        """
+        if not self._lock.acquire():
+            return
         active = self._ledger.in_state("running", "cancelling")
         for job in active:
-            alive = self._place.alive(job)
+            alive = self._place_of(job).alive(job)
             if not self._noted(job) and alive and job.state == "cancelling":
                 self._ask_to_end(job)
             elif not alive:
                 self._gone(job)
         if not active:
             self._launch_next()
+
+    def _place_of(self, job: Job) -> JobPlace:
+        """Where this attempt was started, perhaps by a process with another address."""
+        try:
+            request = self._files.request(job.id)
+        except FileNotFoundError:  # it was not started
+            return self._place
+        name = request.place if request.attempt == job.attempts else ""
+        if name not in self._places:
+            self._places[name] = place_named(self._state, name)
+        return self._places[name]
 
     def _noted(self, job: Job) -> bool:
         """Take over what the process has written; whether it has ended."""
@@ -109,7 +146,7 @@ class JobRunner:
         job = self._ledger.start(waiting[0].id)
         if job is not None:
             try:
-                self._files.write_request(job, on_cluster=self._place.on_cluster)
+                self._files.write_request(job, on_cluster=self._place.on_cluster, place=self._place.name)
                 self._place.launch(job)
             except (AtomscatterError, OSError):
                 self._ledger.requeue(job.id, blameless=True)
@@ -119,11 +156,13 @@ class JobRunner:
         """The process has ended; perhaps it said how after the last look, perhaps it did not."""
         if self._noted(job):
             return
-        self._place.kill(job)
+        self._place_of(job).kill(job)
         self._asked_to_end.pop(job.id, None)
         if job.state == "cancelling":
             self._ledger.finish(job.id, "cancelled")
         else:
+            with contextlib.suppress(WorkerError):
+                self._files.append_log(job.id, self._place_of(job).last_words(job))
             if not blameless:
                 self._log.warning("the process of a job died", job=job.id, attempt=job.attempts)
             self._ledger.requeue(job.id, blameless=blameless)
@@ -133,9 +172,9 @@ class JobRunner:
         first = self._asked_to_end.get(job.id)
         if first is None:
             self._asked_to_end[job.id] = time.monotonic()
-            self._place.ask_to_end(job)
+            self._place_of(job).ask_to_end(job)
         elif time.monotonic() - first > _SECONDS_TO_END:
-            self._place.kill(job)
+            self._place_of(job).kill(job)
 
     def _end(self, job: Job) -> None:
         deadline = time.monotonic() + _SECONDS_TO_END + 2

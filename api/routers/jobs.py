@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.security import needs
 from api.state import Service, service_of
+from service.job_inputs import require_inputs
 from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
 from service.strict import Strict
 
@@ -92,7 +93,7 @@ async def submit(
     body: JobRequest, service: ServiceOf, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobOut:
     """Accept a job; it is on disk when this answers, and survives the end of the server."""
-    await run_in_threadpool(_check, service, body.parameters)
+    await run_in_threadpool(require_inputs, service.directory, body.parameters)
     waiting = await run_in_threadpool(service.jobs.in_state, "queued")
     if len(waiting) >= service.settings.max_jobs:
         raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
@@ -125,10 +126,16 @@ async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
 
 
 @router.get("/{job_id}/log", response_class=PlainTextResponse)
-async def log(job_id: Id, service: ServiceOf) -> PlainTextResponse:
-    """What the job has printed so far; its last megabyte."""
+async def log(
+    job_id: Id,
+    service: ServiceOf,
+    offset: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="Bytes to leave out: those that were read before.")
+    ] = None,
+) -> PlainTextResponse:
+    """What the job has printed so far; its last megabyte, or the first after an offset."""
     await run_in_threadpool(service.jobs.get, job_id)
-    return PlainTextResponse(await run_in_threadpool(_tail, service, job_id))
+    return PlainTextResponse(await run_in_threadpool(service.directory.job_files().log_part, job_id, offset))
 
 
 @router.get(
@@ -157,24 +164,3 @@ async def _changes(service: Service, job: Job) -> AsyncIterator[ServerSentEvent]
             return
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         job = await run_in_threadpool(service.jobs.get, job.id)
-
-
-def _check(service: Service, parameters: FeaturizeParameters | TrainParameters | EvaluateParameters) -> None:
-    """What a job needs is there. Raises UnknownIdError, ModelError; 422 for a store that is not complete."""
-    if isinstance(parameters, TrainParameters):
-        source = service.jobs.get(parameters.store)
-        if source.type != "featurize" or source.state != "succeeded":
-            raise HTTPException(422, f"job {source.id} is {source.type}, {source.state}: it made no store")
-        return
-    service.datasets.get(parameters.dataset)
-    if isinstance(parameters, EvaluateParameters) and parameters.model is not None:
-        service.registry.directory(parameters.model)
-
-
-def _tail(service: Service, job_id: str, size: int = 2**20) -> str:
-    path = service.directory.job_files().log(job_id)
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - size))
-        return file.read().decode("utf-8", errors="replace")

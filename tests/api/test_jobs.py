@@ -212,12 +212,17 @@ def test_the_python_clients(working, upload, tmp_path):
         job = client.submit("evaluate", key="mine", dataset=dataset["id"])
         assert client.submit("evaluate", key="mine", dataset=dataset["id"])["id"] == job["id"]
         assert client.cancel(job["id"])["state"] in ("cancelled", "cancelling")
+        assert client.jobs(1)[0]["id"] == job["id"]
+        whole = client.log(job["id"])
+        assert client.log(job["id"], 5) in (whole[5:], client.log(job["id"])[5:])
 
     async def the_same():
         async with AsyncClient(url) as client:
             again = await client.upload(tmp_path / "a.extxyz", path_key="path_id")
             other = await client.submit("evaluate", dataset=again["id"])
             await client.cancel(other["id"])
+            assert [j["id"] for j in await client.jobs(2)] == [other["id"], job["id"]]
+            assert await client.log(job["id"], 10**6) == b""
             return again, await client.job(job["id"])
 
     again, found = asyncio.run(the_same())

@@ -1,0 +1,189 @@
+"""``atomscatter submit``: featurize, train and evaluate as jobs, on a cluster or through a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import options
+from cli.followed import EXIT_CODES, follow, report
+from cli.job_access import JobsAddress, State, access
+from cli.job_file import job_parameters
+
+HELP = (
+    "Start a job, the same as POST /v1/jobs does, and watch it: a bar on a terminal, log lines elsewhere, "
+    "on standard error; standard output has the job's id. Ctrl-C detaches, and the job goes on. "
+    "Exit code: 0 succeeded, 1 failed, 3 cancelled, 130 detached by Ctrl-C."
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Options that say where the jobs are."""
+
+    address: str | None
+    state: Path | None
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Options that say what is shown, and how long."""
+
+    detach: bool
+    as_json: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Options that name the data set: a file that is sent, or one that is known."""
+
+    data: Path | None
+    dataset: str | None
+    path_key: str | None
+    energy_key: str | None
+
+    def stand_in(self) -> str | None:
+        """The id, or something like it until the file is sent. Raises BadParameter."""
+        if self.data is None:
+            if self.path_key or self.energy_key:
+                raise typer.BadParameter("--path-key and --energy-key are for DATA; a data set has its own")
+            return self.dataset
+        if self.dataset is not None:
+            raise typer.BadParameter("DATA and --dataset exclude each other")
+        return "0" * 16
+
+
+def _optional(text: str) -> Any:
+    return typer.Option(help=text, show_default=False)
+
+
+File = Annotated[
+    Path | None,
+    typer.Option(
+        help="Job file (.yaml, .toml or .json) with type and parameters, as the body of POST /v1/jobs; "
+        "options on the command line win.",
+        show_default=False,
+    ),
+]
+DataFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DATA]",
+        help="Extended XYZ with energies (eV) to upload; or name a known data set with --dataset.",
+        show_default=False,
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Dataset = Annotated[str | None, typer.Option(help="Id of a data set.", show_default=False)]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the job as JSON when it has ended.")]
+
+
+app = typer.Typer(help=HELP, no_args_is_help=True)
+
+
+@app.command()
+def featurize(
+    data: DataFile = None,
+    dataset: Dataset = None,
+    path_key: options.PathKey = None,
+    energy_key: options.EnergyKey = None,
+    beta: Annotated[float | None, _optional("Width of the wavelets, Angstrom (0.2 to 2).")] = None,
+    scales: Annotated[int | None, _optional("Number of scales (1 to 8).")] = None,
+    copies: Annotated[
+        float | None, _optional("Randomly translated copies per structure (0 to 1). Default: 0.4.")
+    ] = None,
+    file: File = None,
+    address: JobsAddress = None,
+    state: State = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute features of a data set; the id of the job is that of the store, for train."""
+    given = {"beta": beta, "scales": scales, "copies": copies}
+    upload = Upload(data, dataset, path_key, energy_key)
+    _run("featurize", given, file, Where(address, state), Showing(detach, as_json, quiet), upload)
+
+
+@app.command()
+def train(
+    store: Annotated[str | None, _optional("Id of the featurize job.")] = None,
+    folds: Annotated[int | None, _optional("Test folds of relaxation paths. Default: 5.")] = None,
+    bootstraps: Annotated[int | None, _optional("Models per fold. Default: 100.")] = None,
+    max_features: Annotated[
+        int | None, _optional("Largest number of features of a model. Default: 1000.")
+    ] = None,
+    seed: Annotated[int | None, _optional("Root of all random numbers. Default: 0.")] = None,
+    orders: Annotated[str | None, _optional("Scattering orders: 0-2 (default) or 0-1.")] = None,
+    selection: Annotated[str | None, _optional("bagged (default) or full.")] = None,
+    invariance: Annotated[float | None, _optional("Weight of translation invariance. Default: 200.")] = None,
+    references: options.References = None,
+    file: File = None,
+    address: JobsAddress = None,
+    state: State = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model from a store; it goes into the registry."""
+    given = {
+        "store": store,
+        "folds": folds,
+        "bootstraps": bootstraps,
+        "max_features": max_features,
+        "seed": seed,
+        "orders": orders,
+        "selection": selection,
+        "invariance": invariance,
+        "references": options.parse_references(references),
+    }
+    _run("train", given, file, Where(address, state), Showing(detach, as_json, quiet))
+
+
+@app.command()
+def evaluate(
+    data: DataFile = None,
+    dataset: Dataset = None,
+    energy_key: options.EnergyKey = None,
+    model: Annotated[str | None, _optional("Id of the model. Default: the active one.")] = None,
+    file: File = None,
+    address: JobsAddress = None,
+    state: State = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare a model with the energies of a data set."""
+    upload = Upload(data, dataset, None, energy_key)
+    _run("evaluate", {"model": model}, file, Where(address, state), Showing(detach, as_json, quiet), upload)
+
+
+def _run(
+    kind: str,
+    given: dict[str, Any],
+    file: Path | None,
+    where: Where,
+    showing: Showing,
+    upload: Upload | None = None,
+) -> None:
+    if upload is not None:
+        given["dataset"] = upload.stand_in()
+    parameters = job_parameters(kind, file, given)  # what is wrong is said before anything is sent
+    with access(where.address, where.state, new=True) as found:
+        if upload is not None and upload.data is not None:
+            parameters["dataset"] = found.jobs.add_dataset(upload.data, upload.path_key, upload.energy_key)
+        job = found.jobs.submit(kind, parameters)
+        if not showing.as_json:
+            typer.echo(job.id)
+        job = found.jobs.job(job.id)  # without a server, this starts it
+        if not showing.detach:
+            job = follow(found, job, quiet=showing.quiet)
+    report(job, as_json=showing.as_json, quiet=showing.quiet)
+    if not showing.detach:
+        raise typer.Exit(EXIT_CODES[job.state])

@@ -1,0 +1,92 @@
+"""submit and jobs without a cluster: a local Ray for each job, and what cannot be used."""
+
+import socket
+import time
+
+from service.jobs import JobLedger
+from service.state import StateDirectory
+from tests.cli.conftest import run
+
+
+def test_there_is_nothing_to_look_at(tmp_path):
+    for words in (("list",), ("show", "x"), ("logs", "x"), ("cancel", "x")):
+        done = run("jobs", *words, "--state", tmp_path / "none")
+        assert done.exit_code == 2
+        assert "has no jobs" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_unknown_ids(tmp_path):
+    JobLedger(tmp_path / "jobs.sqlite")
+    for words in (("show",), ("logs",), ("cancel",), ("cancel", "--lost")):
+        done = run("jobs", *words, "0" * 16, "--state", tmp_path)
+        assert done.exit_code == 2
+        assert "no job 0000" in done.stderr
+    for words, message in {
+        ("evaluate", "--dataset", "1" * 16): "no data set 1111",
+        ("train", "--store", "1" * 16): "no job 1111",
+        ("featurize", "--dataset", "../../etc"): "--dataset: String should match",
+        ("featurize",): "--dataset is missing",
+    }.items():
+        done = run("submit", *words, "--state", tmp_path)
+        assert done.exit_code == 2
+        assert message in done.stderr
+    assert JobLedger(tmp_path / "jobs.sqlite").all() == []
+
+
+def test_options_that_exclude_each_other(tmp_path):
+    data = tmp_path / "a.extxyz"
+    data.write_text("")
+    for words in ((data, "--dataset", "1" * 16), ("--dataset", "1" * 16, "--path-key", "path_id")):
+        assert run("submit", "featurize", *words, "--state", tmp_path / "state").exit_code == 2
+    assert not (tmp_path / "state").exists()
+
+
+def test_bad_structures_are_named(tmp_path):
+    data = tmp_path / "a.extxyz"
+    data.write_text('2\nLattice="5 0 0 0 5 0 0 0 5" energy=1\nSi 0 0 0\nSi 0 0 0.1\n')
+    done = run("submit", "featurize", data, "--state", tmp_path / "state")
+    assert done.exit_code == 2
+    assert f"{data}, structure 0: " in done.stderr
+    assert JobLedger(tmp_path / "state" / "jobs.sqlite").all() == []
+
+
+def test_addresses_that_are_none(tmp_path):
+    with socket.socket() as closed, socket.socket() as silent:
+        closed.bind(("127.0.0.1", 0))
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for address, code, message in (
+            ("head:6379", 2, "--address is like http://head:8265"),
+            (f"http://127.0.0.1:{closed.getsockname()[1]}", 1, "Connection refused"),
+            (f"http://127.0.0.1:{silent.getsockname()[1]}", 1, "timed out"),
+            ("http://[::1", 1, "nothing answers"),
+        ):
+            began = time.monotonic()
+            done = run(
+                "submit", "evaluate", "--dataset", "1" * 16, "--address", address, "--state", tmp_path / "s"
+            )
+            assert time.monotonic() - began < 60, "seconds, not minutes"
+            assert done.exit_code == code, done.stderr
+            assert message in done.stderr
+            assert not (tmp_path / "s").exists()
+
+
+def test_another_process_looks_after_the_jobs(tmp_path, monkeypatch):
+    state = StateDirectory(tmp_path)
+    lock = state.runner_lock("http://elsewhere:8265")
+    assert lock.acquire()
+    job, _ = JobLedger(tmp_path / "jobs.sqlite").submit("evaluate", {"dataset": "1" * 16})
+    shown = run("jobs", "show", job.id, "--state", tmp_path)
+    assert shown.exit_code == 0, shown.stderr
+    assert "state: queued" in shown.stdout
+    refused = run("submit", "evaluate", "--dataset", "1" * 16, "--state", tmp_path)
+    assert refused.exit_code == 2
+    assert "at http://elsewhere:8265, not at local" in refused.stderr
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+    done = run("jobs", "list", "--state", tmp_path)
+    assert done.exit_code == 2
+    assert "its jobs are looked after by process" in done.stderr
+    lock.release()
+    assert run("jobs", "cancel", job.id, "--state", tmp_path).exit_code == 0
+    assert JobLedger(tmp_path / "jobs.sqlite").get(job.id).state == "cancelled"

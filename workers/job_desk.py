@@ -1,0 +1,117 @@
+"""Jobs of a state directory without a server: what ``atomscatter submit`` and ``atomscatter jobs`` do.
+
+Nothing stays behind that would look after the jobs: each call first notes what has happened since the last
+one, on the cluster and in the directory, and starts what waits.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from atomscatter.errors import ConfigError, DataError, WorkerError
+from service.datasets import DatasetReading, describe
+from service.job_inputs import require_inputs
+from service.jobs import PARAMETERS, Job
+from service.state import StateDirectory
+from service.uploads import UploadError
+from workers.job_runner import JobRunner
+
+_MOST_PROBLEMS = 20
+
+
+class JobDesk:
+    """The jobs of one state directory, seen by one user for the time of a command.
+
+    Args:
+        state: the directory; on a cluster, one that all nodes see under the same path.
+        address: Jobs API of a Ray cluster, ``http://host:8265``; None: each job starts a local Ray.
+
+    Raises:
+        ConfigError: a process on another machine looks after the jobs (the ledger must not be opened here
+            then), or the address is of another form.
+    """
+
+    def __init__(self, state: StateDirectory, address: str | None) -> None:
+        self._lock = state.runner_lock("")
+        holder = self._lock.holder()
+        if holder is not None and holder.host != socket.gethostname():
+            raise ConfigError(
+                f"{state.root}: its jobs are looked after by process {holder.pid} on {holder.host}; "
+                "if that is a server, give its address"
+            )
+        self._state = state
+        self._ledger = state.ledger()
+        self._files = state.job_files()
+        self._runner = JobRunner(state, address)
+
+    def check(self) -> None:
+        """Raise WorkerError when no job could be started now."""
+        self._runner.check()
+
+    def add_dataset(self, file: Path, path_key: str | None, energy_key: str | None) -> str:
+        """Keep a training set; its id. Raises DataError that names bad structures, UnsupportedUploadError."""
+        reading, content = DatasetReading(path_key, energy_key), file.read_bytes()
+        try:
+            found = describe(file.name, content, reading)
+        except UploadError as error:
+            reasons = [_place(file, index) + reason for index, reason in error.problems]
+            raise DataError("\n".join(reasons[:_MOST_PROBLEMS])) from error
+        return self._state.datasets().add(file.name, content, reading, found).id
+
+    def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
+        """Accept a job; the next look starts it, if no other one is active.
+
+        Raises:
+            ConfigError: another process starts the jobs of this directory, at another place.
+            UnknownIdError, ModelError: what the job needs is not there.
+        """
+        holder = self._lock.holder()
+        if holder is not None and holder.place != self._runner.place:
+            raise ConfigError(
+                f"{self._state.root}: process {holder.pid} starts the jobs of this directory at "
+                f"{holder.place}, not at {self._runner.place}"
+            )
+        wanted = PARAMETERS[kind].model_validate(parameters)
+        require_inputs(self._state, wanted)
+        job, _ = self._ledger.submit(kind, wanted.model_dump(mode="json"))
+        return job
+
+    def jobs(self, limit: int) -> list[Job]:
+        """The newest jobs first; as they were at the last look, if the cluster cannot be asked now."""
+        try:
+            self._runner.look()
+        except WorkerError as error:
+            structlog.get_logger().warning("the jobs are shown as they were last seen", reason=str(error))
+        return self._ledger.all(limit)
+
+    def job(self, job_id: str) -> Job:
+        """One job. Raises UnknownIdError."""
+        self._runner.look()
+        return self._ledger.get(job_id)
+
+    def log(self, job_id: str, offset: int | None = None) -> bytes:
+        """A part of what the job has printed, see :meth:`service.job_files.JobFiles.log_part`."""
+        self._ledger.get(job_id)
+        return self._files.log_part(job_id, offset)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for the end of a job. Raises UnknownIdError."""
+        self._ledger.cancel(job_id)
+        return self.job(job_id)
+
+    def write_off(self, job_id: str) -> Job:
+        """A job whose cluster is gone for good counts as cancelled. Raises UnknownIdError."""
+        self._ledger.finish(job_id, "cancelled", error="written off: nobody could be asked about it")
+        return self._ledger.get(job_id)
+
+    def close(self) -> None:
+        """Leave the jobs to others."""
+        self._runner.leave()
+
+
+def _place(file: Path, index: int | None) -> str:
+    return f"{file}: " if index is None else f"{file}, structure {index}: "
