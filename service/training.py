@@ -234,6 +234,9 @@ class TrainingReport:
     """Models for which the Gram matrix was too inaccurate, so that a QR of the rows took its place."""
     processor_seconds: tuple[float, float]
     """Processor time of all workers for Gram matrices and for the rest of the fits."""
+    others: FloatArray
+    """Energies of the further structures by the models of each size, shape (n_models, n_sizes, n_others),
+    eV/atom; NaN where a model did not reach a size."""
     seconds: float = 0.0
     """Wall time of the training."""
 
