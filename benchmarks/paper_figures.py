@@ -94,13 +94,21 @@ def wavelets(file: Path) -> None:
         for row, (values, extent, title) in enumerate(rows):
             axes = figure.add_subplot(2, N, row * N + column + 1)
             largest = np.abs(values).max()
-            axes.imshow(values.T, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest,
-                        extent=(-extent, extent, -extent, extent), interpolation="bilinear")  # fmt: skip
+            axes.imshow(
+                values.T,
+                origin="lower",
+                cmap="RdBu_r",
+                vmin=-largest,
+                vmax=largest,
+                extent=(-extent, extent, -extent, extent),
+                interpolation="bilinear",
+            )
             axes.set_title(title, fontsize=10)
             axes.set_xlabel("x (Å)" if row == 0 else "x (Bohr radii)")
             axes.set_ylabel("z (Å)" if row == 0 else "z (Bohr radii)")
-    figure.suptitle(f"β = {BETA} Å; each panel scaled to its largest value (blue negative, red positive)",
-                    fontsize=10)  # fmt: skip
+    figure.suptitle(
+        f"β = {BETA} Å; each panel scaled to its largest value (blue negative, red positive)", fontsize=10
+    )
     save_small(figure, file)
 
 
@@ -145,8 +153,14 @@ def fields(atoms: Atoms, output: Path) -> None:
     length = float(atoms.cell.lengths()[0])
     what = f"{atoms.get_chemical_formula()}, silicon channel, plane z = 0, β = {BETA} Å"
     _maps(first, length, "j", "l", f"First-order fields; {what}", output / "fields_order1.png")
-    _maps(second, length, "j₂", "l₂", f"Second-order fields of j₁ = 1, l₁ = 1; {what}",
-          output / "fields_order2.png")  # fmt: skip
+    _maps(
+        second,
+        length,
+        "j₂",
+        "l₂",
+        f"Second-order fields of j₁ = 1, l₁ = 1; {what}",
+        output / "fields_order2.png",
+    )
 
 
 def _maps(
@@ -190,8 +204,9 @@ def voltage(relaxed: Sequence[Atoms], file: Path) -> None:
     axes.errorbar(alpha, volts, spread, fmt="o-", ms=4, color=BLUE, ecolor=GREY, capsize=2)
     axes.set_xlabel("lithium content α of Li$_α$Si")
     axes.set_ylabel("voltage against Li/Li$^+$ (V)")
-    axes.set_title(f"Mean and standard deviation of 10 relaxed structures; labels: {LABELS}",
-                   loc="left", fontsize=9)  # fmt: skip
+    axes.set_title(
+        f"Mean and standard deviation of 10 relaxed structures; labels: {LABELS}", loc="left", fontsize=9
+    )
     axes.grid(alpha=0.3)
     save(figure, file)
 
@@ -224,8 +239,11 @@ def radial_functions(relaxed: Sequence[Atoms], file: Path) -> None:
         axes.set_ylim(-(len(chosen) - 1) * shift - 0.5, 9)
     panels[0].set_yticks([-i * shift for i in range(len(chosen))], ["0"] * len(chosen))
     panels[0].set_ylabel(f"g(r) (dimensionless), one line to the next: {shift:g}")
-    figure.suptitle("Relaxed structures; band: standard deviation over the structures of a content. "
-                    f"Relaxed with the {LABELS}", fontsize=10)  # fmt: skip
+    figure.suptitle(
+        "Relaxed structures; band: standard deviation over the structures of a content. "
+        f"Relaxed with the {LABELS}",
+        fontsize=10,
+    )
     save_small(figure, file)
 
 
