@@ -102,8 +102,8 @@ def _variant(name: str, result: Mapping[str, Any]) -> str:
             f"## {VARIANTS[name]}",
             "",
             markdown_table(headers, rows),
-            f"{result['n_models']} models, {result['n_structures']} structures in {result['n_paths']} relaxation "
-            f"paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} (paper: "
+            f"{result['n_models']} models, {result['n_structures']} structures in {result['n_paths']} "
+            f"relaxation paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} (paper: "
             f"{PAPER_SIZES[name]}). {result['settings']} Training: {result['training_seconds']:.0f} s. "
             "± is the standard deviation over the test folds, for M* over the models.",
         ]
@@ -172,7 +172,7 @@ def _moduli(results: Mapping[str, Mapping[str, Any]]) -> str:
             "## Bulk modulus",
             "",
             markdown_table(headers, rows),
-            "Birch-Murnaghan within 5 % of side-length strain of the minimum, for reference and models alike; "
+            "Birch-Murnaghan within 5 % of side-length strain of the minimum, for reference and models; "
             "paper: 3.3 GPa, parabola within 4 %.",
         ]
     )
