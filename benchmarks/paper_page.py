@@ -104,7 +104,8 @@ def _variant(name: str, result: Mapping[str, Any]) -> str:
             markdown_table(headers, rows),
             f"{result['n_models']} models, {result['n_structures']} structures in {result['n_paths']} "
             f"relaxation paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} "
-            f"(paper: {PAPER_SIZES[name]}). {result['settings']} Training: {result['training_seconds']:.0f} s. "
+            f"(paper: {PAPER_SIZES[name]}). {result['settings']} "
+            f"Training: {result['training_seconds']:.0f} s. "
             "± is the standard deviation over the test folds, for M* over the models.",
         ]
     )
