@@ -1,72 +1,27 @@
 """New paths in a trained ensemble: what changes, what does not, and against a fit from scratch."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-import workers.train as train_module
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.resampling import fold_of_new_path, new_path_draws
-from atomscatter.scattering import Scattering
 from service.training import FitSettings, training_data
+from tests.made_data import made_store, trained_here
 from workers.extend import extend, resampling_of
-from workers.fit_worker import FitWorker
 
-SCATTERING = Scattering(beta=1.0, scales=1, n=1, powers=(1.0, 2.0))  # 30 features
 SETTINGS = FitSettings(folds=3, bootstraps=12, max_features=9, seed=4, invariance=0)
-
-
-@dataclass
-class Made:
-    """A feature store in memory."""
-
-    path_ids: list[str]
-    compositions: list[str]
-    features: np.ndarray
-    energies: np.ndarray
-    data_hash: str
-    scattering_config: dict = field(default_factory=lambda: SCATTERING.config)
-
-    @property
-    def n_atoms(self):
-        return np.ones(len(self.path_ids))
-
-    @property
-    def originals(self):
-        return np.full(len(self.path_ids), -1)
-
-
-def store(names, seed) -> Made:
-    """Five structures for each path."""
-    rng = np.random.default_rng(seed)
-    hidden = np.repeat(rng.normal(size=(len(names), 4)), 5, axis=0) + 0.3 * rng.normal(
-        size=(5 * len(names), 4)
-    )
-    mixing = np.random.default_rng(99).normal(size=(4, SCATTERING.n_features))
-    features = 3 + hidden @ mixing + 0.4 * rng.normal(size=(len(hidden), SCATTERING.n_features))
-    energies = -4 + 0.3 * hidden[:, 0] - 0.1 * hidden[:, 1] + 0.02 * rng.normal(size=len(hidden))
-    ids = [name for name in names for _ in range(5)]
-    return Made(ids, ["AB"[len(name) % 2] for name in ids], features, energies, f"hash of {names[0]}")
-
-
-BASE = store([f"p{i}" for i in range(14)], 1)
-NEW = store(["new a"], 2)
-MORE = store(["a second", "another one"], 3)
+BASE = made_store([f"p{i}" for i in range(14)], 1)
+NEW = made_store(["new a"], 2)
+MORE = made_store(["a second", "another one"], 3)
 
 
 @pytest.fixture(scope="module")
 def trained() -> Ensemble:
-    with pytest.MonkeyPatch.context() as patch:  # without Ray, which takes longer to start than all of this
-        patch.setattr(train_module, "_fit_all", fit_here)
-        return train_module.train_on(training_data(BASE), SETTINGS)[0]
-
-
-def fit_here(X, problem, *_):
-    worker, n_models = FitWorker(X, problem), problem.settings.models_per_fold
-    return [worker.fit(fold, 0, n_models) for fold in range(problem.settings.folds)]
+    return trained_here(BASE, SETTINGS)
 
 
 def test_models_without_the_new_path_stay_and_the_others_are_fits_from_scratch(trained):
@@ -166,7 +121,7 @@ def test_draws_of_a_new_path_are_nearly_those_of_a_bootstrap():
 
 def test_what_cannot_be_extended(trained):
     with pytest.raises(DataError, match="path p0 is known already"):
-        extend(trained, [BASE], [store(["p0", "fresh"], 5)])
+        extend(trained, [BASE], [made_store(["p0", "fresh"], 5)])
     with pytest.raises(ModelError, match="needs the training data"):
         extend(trained, [NEW], [MORE])
     full = trained.card["settings"] | {"selection": "full"}
