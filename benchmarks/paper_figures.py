@@ -188,6 +188,11 @@ def _maps(
 def save_small(figure: Figure, file: Path) -> None:
     """Write a figure with 256 colours: a third of the bytes, and no difference to the eye."""
     save(figure, file)
+    shrink(file)
+
+
+def shrink(file: Path) -> None:
+    """Reduce a PNG file to 256 colours."""
     Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         file, optimize=True
     )

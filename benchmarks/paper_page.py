@@ -39,18 +39,16 @@ PAPER_SIZES = {"full": "121 ± 64", "orders-0-1": "108 ± 38", "non-randomised":
 LARGE_PARTS = ("scratch", "2x1x1", "2x2x2")
 
 
-def page(results: Mapping[str, Mapping[str, Any]], command: str, machine: str, plots: str) -> str:
+def page(results: Mapping[str, Mapping[str, Any]], plots: str) -> str:
     """Markdown.
 
     Args:
         results: numbers of each variant of VARIANTS that was run.
-        command: what made them.
-        machine: where and when.
         plots: folder of the plots, relative to the page.
     """
     parts = [
         "# The paper's tables and figures",
-        f"Made by `{command}`; {machine}.",
+        "Made by `python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY`.",
         LABELS_NOTE,
         PARENTS_NOTE,
         "The paper's own numbers stand beside for orientation: they are errors on other structures and DFT "
@@ -106,7 +104,8 @@ def _variant(name: str, result: Mapping[str, Any]) -> str:
             f"relaxation paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} "
             f"(paper: {PAPER_SIZES[name]}). {result['settings']} "
             f"Training: {result['training_seconds']:.0f} s. "
-            "± is the standard deviation over the test folds, for M* over the models.",
+            "± is the standard deviation over the test folds, for M* over the models. "
+            f"{result['machine']}.",
         ]
     )
 

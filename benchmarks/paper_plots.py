@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from paper_figures import save_small, shrink
 
 from service import plots
+from service.demo_data import LABELS
 from service.evaluation import Moduli
-from service.plots import BLUE, GREEN, GREY, SKY, VERMILION, save
+from service.plots import BLUE, GREEN, GREY, SKY, VERMILION
 
 PURPLE = "#CC79A7"  # the next of Okabe and Ito's colours
 
@@ -40,6 +42,8 @@ def draw(results: Mapping[str, Any], directory: Path) -> None:
         Moduli(*(numbers(values[name]) for name in ("alpha", "reference", "folds", "model"))),
         directory / "bulk_moduli.png",
     )
+    for name in ("learning_curves", "bulk_moduli"):
+        shrink(directory / f"{name}.png")
 
 
 def numbers(values: Sequence[Any]) -> np.ndarray:
@@ -76,7 +80,7 @@ def extrapolation_curves(curves: Mapping[str, Any], file: Path) -> None:
     figure.suptitle(
         f"Vertical line: mean M* = {mean:.0f}; bars: standard deviation over the folds", fontsize=10
     )
-    save(figure, file)
+    save_small(figure, file)
 
 
 def _over_folds(axes: Axes, sizes: np.ndarray, rmse: np.ndarray, colour: str, label: str) -> None:
@@ -92,6 +96,7 @@ def _log_axes(axes: Axes) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, min(high, 1e6 * low))
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color=GREY, alpha=0.25)
@@ -128,7 +133,10 @@ def migration_paths(paths: Sequence[Mapping[str, Any]], file: Path) -> None:
     axes[0, 0].set_ylabel("total energy (eV)")
     axes[1, 0].set_ylabel("energy above first image (eV)")
     axes[2, 0].set_ylabel("energy above first image (eV)")
-    axes[1, 0].legend(frameon=False, fontsize=8)
-    axes[2, 0].legend(frameon=False, fontsize=8)
-    figure.suptitle("Migration paths of lithium; bars: standard deviation over the folds", fontsize=11)
-    save(figure, file)
+    figure.legend(*axes[2, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    figure.suptitle(
+        f"Migration paths of lithium; reference: {LABELS}; bars: standard deviation over the folds; "
+        "M: every model cut at so many features",
+        fontsize=11,
+    )
+    save_small(figure, file)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,9 +56,7 @@ def main() -> None:
         paper_plots.draw(results["full"], folder)
     if not given.without_data_figures:
         paper_figures.draw_all(given.reference, folder)
-    command = f"python benchmarks/reproduce.py {shlex.join(sys.argv[1:])}"
-    machine = common.machine_line(common.machine("ray", "zarr"))
-    write_text(given.results / "paper.md", page(results, command, machine, folder.name))
+    write_text(given.results / "paper.md", page(results, folder.name))
     print(f"wrote {given.results / 'paper.md'}")
 
 
@@ -114,7 +111,12 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
         save_model(ensemble, training, given.run / variant)
         evaluated = {kind: evaluate(ensemble, others[kind], features[kind]) for kind in SETS}
         values = results_of(training, data.path_ids, evaluated)
-        write_numbers(file, {"model": ensemble.model_id, "settings": described(data, fit), **values})
+        about = {
+            "model": ensemble.model_id,
+            "settings": described(data, fit),
+            "machine": common.machine_line(common.machine("ray", "zarr")),
+        }
+        write_numbers(file, about | values)
 
 
 def other_sets(

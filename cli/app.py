@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, WorkerError
-from cli import demo, evaluate, featurize, info, predict, properties, prune, serve, train
+from cli import demo, evaluate, extend, featurize, info, predict, properties, prune, serve, train
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -65,6 +65,7 @@ def _options(
 app.command("demo")(demo.demo)
 app.command("featurize")(featurize.featurize)
 app.command("train")(train.train)
+app.command("extend")(extend.extend)
 app.command("prune")(prune.prune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

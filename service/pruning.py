@@ -116,9 +116,9 @@ class Pruning:
         )
 
     def model(self, size: PrunedSize) -> Ensemble:
-        """The pruned model."""
+        """The pruned model, its models as far from the mean of their fold as those of the whole model."""
         kept = self._kept(size.n_blocks)
-        found = projected(self._gram, self._weights, kept) * self._scale[kept]
+        found = self._spread_kept(projected(self._gram, self._weights, kept), kept) * self._scale[kept]
         weights = np.zeros_like(self.ensemble.weights)
         weights[:, self._columns[kept[:-1]]] = found[:, :-1]
         extrapolation = ExtrapolationModel.fit(self.data.features, weights.mean(axis=0), self.folds)
@@ -130,6 +130,18 @@ class Pruning:
             extrapolation=extrapolation,
             card=self.ensemble.card | {"pruned": self._card(size), "errors": self._errors_card(size)},
         )
+
+    def _spread_kept(self, found: Float, kept: Int) -> Float:
+        """What is dropped takes some of the spread with it; deviations from the mean of the fold are
+        lengthened so that their mean square over the training structures is what it was."""
+        fold = self.ensemble.fold
+        means = _fold_means(found, fold)[fold]
+        away = found - means
+        whole = self._weights - _fold_means(self._weights, fold)[fold]
+        left = np.sum((away @ self._gram[np.ix_(kept, kept)]) * away)
+        if left <= 0:
+            return found
+        return np.asarray(means + away * np.sqrt(np.sum((whole @ self._gram) * whole) / left))
 
     def ensemble_fold_weights(self) -> Float:
         """Averaged weights of each fold of the whole model, bias last, shape (n_folds, n_features + 1)."""

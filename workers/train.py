@@ -103,12 +103,12 @@ def train_on(
     began = time.perf_counter()
     differences = data.differences if settings.invariance > 0 else None
     n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
-    row_order, offsets, compositions = _sort_by_path(data, n_conditions)
+    row_order, offsets, compositions = sort_by_path(data, n_conditions)
     path_fold = path_folds(compositions, settings.folds, settings.seed)
     if settings.folds == len(path_fold) == 2:
         raise FitError("2 relaxation paths in 2 folds leave 1 path to train on; at least 3 paths are needed")
     columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
-    X, scales = _design_matrix(data, settings.invariance, row_order, columns)
+    X, scales = design_matrix(data, settings.invariance, row_order, columns)
     problem = Problem(
         y=np.concatenate([data.energies, np.zeros(n_conditions)])[row_order],
         path_offsets=offsets,
@@ -128,7 +128,7 @@ def train_on(
     return ensemble, report
 
 
-def _sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
+def sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
     """Row order that puts the rows of a path together, offsets of the paths, composition of each path.
 
     Rows are the structures and, after them, the first ``n_conditions`` differences.
@@ -140,7 +140,7 @@ def _sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntA
     return row_order, offsets, [data.compositions[i] for i in first]
 
 
-def _design_matrix(
+def design_matrix(
     data: TrainingData, invariance: float, rows: IntArray, columns: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Scaled features and bias as last column, shape (n, n_columns + 1), and the scales, shape
@@ -171,7 +171,8 @@ def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:
     few more."""
     largest = min(settings.max_features, n_columns)
     spaced = np.round(np.geomspace(1, largest, _CURVE_POINTS)).astype(np.int64)
-    return np.union1d(spaced, [size for size in _SHOWN_SIZES if size < largest])
+    shown = np.array([size for size in _SHOWN_SIZES if size < largest], dtype=np.int64)
+    return np.union1d(spaced, shown)
 
 
 def _units(problem: Problem, n_columns: int) -> dict[str, tuple[int, int, int]]:

@@ -156,8 +156,8 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
 
 def test_gram_and_rows_give_the_same_models(trained) -> None:
     data, ensemble, _ = trained
-    row_order, offsets, compositions = train_module._sort_by_path(data, 0)
-    X, scales = train_module._design_matrix(data, 0.0, row_order, np.arange(40))
+    row_order, offsets, compositions = train_module.sort_by_path(data, 0)
+    X, scales = train_module.design_matrix(data, 0.0, row_order, np.arange(40))
     problem = Problem(
         data.energies[row_order],
         offsets,
