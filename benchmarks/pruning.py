@@ -15,6 +15,7 @@ import common
 import numpy as np
 from common import amorphous_li_si, machine, machine_line, table, write_results
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from threadpoolctl import threadpool_limits
 
 from atomscatter.ensemble import Ensemble
@@ -94,8 +95,9 @@ def write(rows, results):
     markdown = "\n\n".join(
         [
             "# Accuracy and latency of pruned models",
-            "RMSE in meV/atom (held-out paths: mean over the folds; others: averaged model), processor time of a "
-            "prediction of 64 atoms. First row: the whole model. Labels: ANN potential (PBE-trained), not DFT.",
+            "RMSE in meV/atom (held-out paths: mean over the folds; others: averaged model), processor time of "
+            "a prediction of 64 atoms. First row: the whole model. Labels: ANN potential (PBE-trained), not "
+            "DFT.",
             table(header, cells),
             said,
             "![RMSE against time](pruning.png)",
@@ -132,7 +134,9 @@ def plot(rows, file):
             color=BLUE,
         )
     axes.set_yscale("log")
-    axes.set_ylim(0.8 * min(r["paths"] for r in rows), None)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("processor time of a prediction of 64 atoms (ms)")
     axes.set_ylabel("RMSE (meV/atom)")
     axes.set_title("Numbers: features kept; stars: the whole model", loc="left", fontsize=10)
