@@ -96,8 +96,8 @@ def write(rows, results):
         [
             "# Accuracy and latency of pruned models",
             "RMSE in meV/atom (held-out paths: mean over the folds; others: averaged model), processor time "
-            "of a prediction of 64 atoms. First row: the whole model. Labels: ANN potential (PBE-trained), not "
-            "DFT.",
+            "of a prediction of 64 atoms. First row: the whole model. Labels: ANN potential "
+            "(PBE-trained), not DFT.",
             table(header, cells),
             said,
             "![RMSE against time](pruning.png)",
