@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from paper_figures import save_small, shrink
 
 from service import plots
@@ -130,6 +130,7 @@ def migration_paths(paths: Sequence[Mapping[str, Any]], file: Path) -> None:
         column[0].ticklabel_format(useOffset=False)
         column[0].set_title(f"path {i + 1}, Li$_{{{path['alpha']:.1f}}}$Si", fontsize=10)
         column[2].set_xlabel("image")
+        column[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel("total energy (eV)")
     axes[1, 0].set_ylabel("energy above first image (eV)")
     axes[2, 0].set_ylabel("energy above first image (eV)")
