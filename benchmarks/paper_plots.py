@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from paper_figures import save_small, shrink
 
 from service import plots
-from service.demo_data import LABELS
 from service.evaluation import Moduli
-from service.plots import BLUE, GREEN, GREY, SKY, VERMILION
+from service.plots import BLUE, GREEN, GREY, VERMILION
 
 PURPLE = "#CC79A7"  # the next of Okabe and Ito's colours
 
@@ -32,7 +31,8 @@ def draw(results: Mapping[str, Any], directory: Path) -> None:
         directory / "learning_curves.png",
     )
     extrapolation_curves(curves, directory / "learning_curves_extrapolation.png")
-    migration_paths(results["migration_paths"], directory / "migration_paths.png")
+    paths = [migration_path(i, path) for i, path in enumerate(results["migration_paths"], start=1)]
+    plots.migration_paths(paths, directory / "migration_paths.png")
     values = results["moduli"]
     plots.energy_volume(
         [
@@ -42,8 +42,17 @@ def draw(results: Mapping[str, Any], directory: Path) -> None:
         Moduli(*(numbers(values[name]) for name in ("alpha", "reference", "folds", "model"))),
         directory / "bulk_moduli.png",
     )
-    for name in ("learning_curves", "bulk_moduli"):
+    for name in ("learning_curves", "bulk_moduli", "migration_paths"):
         shrink(directory / f"{name}.png")
+
+
+def migration_path(number: int, values: Mapping[str, Any]) -> plots.MigrationPath:
+    return plots.MigrationPath(
+        f"path {number}, Li$_{{{values['alpha']:.1f}}}$Si",
+        numbers(values["reference"]),
+        numbers(values["folds"]),
+        {int(size): numbers(energies) for size, energies in values["cut"].items()},
+    )
 
 
 def numbers(values: Sequence[Any]) -> np.ndarray:
@@ -100,43 +109,3 @@ def _log_axes(axes: Axes) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color=GREY, alpha=0.25)
-
-
-def migration_paths(paths: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Fig. 7: energies along the paths; absolute, from the first image, and by number of features."""
-    figure = Figure(figsize=(2.4 * len(paths), 8), layout="constrained")
-    axes = figure.subplots(3, len(paths), squeeze=False, sharex="col")
-    for column, (i, path) in zip(axes.T, enumerate(paths), strict=True):
-        reference, folds, model = (numbers(path[name]) for name in ("reference", "folds", "model"))
-        images = np.arange(len(reference))
-        for row, start in ((0, np.zeros(2)), (1, np.array([reference[0], model[0]]))):
-            shifted = folds - (folds[:, :1] if row else 0)
-            column[row].plot(images, reference - start[0], "o-", color=BLUE, ms=4, label="reference")
-            column[row].errorbar(
-                images,
-                model - start[1],
-                shifted.std(axis=0),
-                fmt="s--",
-                color=VERMILION,
-                ms=4,
-                capsize=2,
-                label="model",
-            )
-        column[2].plot(images, reference - reference[0], "o-", color=BLUE, ms=4, label="reference")
-        column[2].plot(images, model - model[0], "s--", color=VERMILION, ms=4, label="model")
-        for (size, energies), colour in zip(path["cut"].items(), (SKY, GREEN, PURPLE), strict=True):
-            values = numbers(energies)
-            column[2].plot(images, values - values[0], ".:", color=colour, label=f"M = {size}")
-        column[0].ticklabel_format(useOffset=False)
-        column[0].set_title(f"path {i + 1}, Li$_{{{path['alpha']:.1f}}}$Si", fontsize=10)
-        column[2].set_xlabel("image")
-    axes[0, 0].set_ylabel("total energy (eV)")
-    axes[1, 0].set_ylabel("energy above first image (eV)")
-    axes[2, 0].set_ylabel("energy above first image (eV)")
-    figure.legend(*axes[2, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
-    figure.suptitle(
-        f"Migration paths of lithium; reference: {LABELS}; bars: standard deviation over the folds; "
-        "M: every model cut at so many features",
-        fontsize=11,
-    )
-    save_small(figure, file)
