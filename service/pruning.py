@@ -243,12 +243,12 @@ def _gram(ensemble: Ensemble, data: TrainingData, columns: Int) -> tuple[Float, 
 
     Conditions of invariance enter as in the training, so that the pruned model answers to them alike.
     """
-    n = len(data.features)
-    rows = np.arange(n) if n <= MAX_ROWS else np.linspace(0, n - 1, MAX_ROWS).astype(np.int64)
+    rows = _even(len(data.features), 1.0)
     X = np.column_stack([data.features[np.ix_(rows, columns)], np.ones(len(rows))])
     invariance = float(ensemble.card["settings"].get("invariance", 0.0))
     if data.differences is not None and invariance > 0:
-        D = invariance * data.differences[:, columns]
+        share = len(rows) / len(data.features)
+        D = invariance * data.differences[np.ix_(_even(len(data.differences), share), columns)]
         X = np.vstack([X, np.column_stack([D, np.zeros(len(D))])])
     largest = np.abs(X).max(axis=0)
     X /= np.where(largest > 0, largest, 1.0)
@@ -256,6 +256,12 @@ def _gram(ensemble: Ensemble, data: TrainingData, columns: Int) -> tuple[Float, 
     X /= np.where(norms > 0, norms, 1.0)
     scale = 1.0 / (np.where(largest > 0, largest, 1.0) * np.where(norms > 0, norms, 1.0))
     return X.T @ X, scale
+
+
+def _even(n: int, share: float) -> Int:
+    """Evenly spaced rows: a share of n, and at most MAX_ROWS."""
+    count = min(max(1, round(share * n)), MAX_ROWS)
+    return np.arange(n) if count == n else np.linspace(0, n - 1, count).astype(np.int64)
 
 
 def _fold_means(weights: Float, fold: Int) -> Float:
