@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -48,8 +47,8 @@ _MALFORMED = {"json_invalid", "missing_body"}
 class StructuresError(AtomscatterError):
     """Structures of a request cannot be used; ``problems`` has (pointer, index, reason) for each."""
 
-    def __init__(self, problems: Sequence[tuple[str, int | None, str]]) -> None:
-        super().__init__(f"{len(problems)} of the structures cannot be used")
+    def __init__(self, problems: Sequence[tuple[str, int | None, str]], detail: str | None = None) -> None:
+        super().__init__(detail or f"{len(problems)} of the structures cannot be used")
         self.problems = problems
 
 
@@ -77,11 +76,10 @@ def problem(
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make an app answer with problem documents only."""
+    """Make an app answer with problem documents only (unexpected errors: api.middleware.Observed)."""
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(AtomscatterError, _on_ours)
-    app.add_exception_handler(Exception, _on_unexpected)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -136,8 +134,3 @@ def _on_ours(_: Request, error: Exception) -> JSONResponse:
 
 
 STATUS[AtomscatterError] = 500
-
-
-def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
-    structlog.get_logger().error("unexpected error", path=request.url.path, exc_info=error)
-    return problem(500, "an unexpected error; the log has it under the request id")

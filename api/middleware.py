@@ -43,11 +43,12 @@ class Observed:
             return
         given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
         request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
-        status = 500
+        status, started = 500, False
 
         async def with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
+                started = True
                 status = message["status"]
                 headers = {REQUEST_ID: request_id, **_SECURITY_HEADERS}
                 if scope["path"] == "/docs":  # loads its scripts from elsewhere
@@ -63,6 +64,13 @@ class Observed:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, with_headers)
+            except Exception as error:
+                # Here, not in a handler of the framework: that one is outside, where no id is known.
+                self._log.error("unexpected error", path=scope["path"], exc_info=error)
+                if started:
+                    raise
+                refusal = problem(500, "an unexpected error; the log has it under the request id")
+                await refusal(scope, receive, with_headers)
             finally:
                 self.metrics.in_flight.dec()
                 self._note(scope, status, time.perf_counter() - began)

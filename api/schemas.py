@@ -10,8 +10,10 @@ from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from atomscatter.ensemble import Prediction
+from service.strict import Strict as Body
 
-Vector = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+# The first bad entry of a list ends its check: a request could have millions of them.
+Vector = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3, fail_fast=True)]
 
 LARGEST_SCORE = 1e9
 """Infinity is no JSON number: larger extrapolation scores are given as this."""
@@ -23,25 +25,19 @@ EXAMPLE_STRUCTURE: dict[str, Any] = {
 }
 
 
-class Body(BaseModel):
-    """A request body: unknown keys are errors, and so are numbers as text or truth values."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
 class Structure(Body):
     """A structure, periodic in three directions."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STRUCTURE]})
 
     lattice_vectors: Annotated[list[Vector], Field(min_length=3, max_length=3)] = Field(
-        description="Three cell vectors, Angstrom."
+        description="Three cell vectors, Angstrom.", fail_fast=True
     )
     cartesian_site_positions: list[Vector] = Field(
-        min_length=1, description="Position of each atom, Angstrom, inside the cell or not."
+        min_length=1, description="Position of each atom, Angstrom, inside the cell or not.", fail_fast=True
     )
     species_at_sites: list[Annotated[str, Field(max_length=3)]] = Field(
-        min_length=1, description="Chemical symbol of each atom."
+        min_length=1, description="Chemical symbol of each atom.", fail_fast=True
     )
 
     @field_validator("species_at_sites")
@@ -146,6 +142,7 @@ class BulkModulusRequest(Body):
         min_length=5,
         max_length=101,
         description="Side-length strains for one structure. Default: -0.05 to 0.05 in steps of 0.01.",
+        fail_fast=True,
     )
     model: ModelId = None
 

@@ -9,9 +9,12 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
-from atomscatter.errors import ConfigError
+from atomscatter.errors import ConfigError, StructureError
 
 Float = NDArray[np.float64]
+
+MAX_PAIRS = 10_000_000
+"""Pairs within the cutoff; each takes some dozen bytes for a moment."""
 
 
 def radial_distribution(
@@ -32,9 +35,13 @@ def radial_distribution(
 
     Raises:
         ConfigError: cutoff or width is out of range.
+        StructureError: more than ``MAX_PAIRS`` are expected within the cutoff.
     """
     if not 0 < cutoff <= 30 or not 0 < width <= cutoff:
         raise ConfigError(f"cutoff {cutoff} must lie between 0 and 30 A, the width {width} below it")
+    pairs = len(atoms) ** 2 * 4 / 3 * np.pi * cutoff**3 / atoms.get_volume()
+    if pairs > MAX_PAIRS:
+        raise StructureError(f"has {pairs:.2g} pairs within {cutoff:g} Å; at most {MAX_PAIRS:.2g}")
     edges = np.arange(round(cutoff / width) + 1) * width
     first, second, distance = neighbor_list("ijd", atoms, float(edges[-1]))
     symbols = np.array(atoms.get_chemical_symbols())

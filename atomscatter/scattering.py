@@ -30,6 +30,7 @@ Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Int = NDArray[np.int64]
 
+_PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 MAX_SCALES = 8
 
 
@@ -47,7 +48,8 @@ class Scattering:
         grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
-    or process. The same structure gives the same bytes in every process on the same kind of processor.
+    or process. The same structure gives the same bytes in every process with the same libraries, the same
+    kind of processor and one BLAS thread; otherwise the last digits may differ.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -156,6 +158,15 @@ class Scattering:
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         volume = float(atoms.get_volume())
+        # The grids first: they refuse cells whose filters would not fit into memory.
+        sources = [
+            [self.grid.first_points(lengths, self.beta, j1, l1) for l1 in range(self.n)]
+            for j1 in range(self.scales)
+        ]
+        targets = [
+            [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
+            for j2 in range(self.scales)
+        ]
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
 
@@ -170,7 +181,7 @@ class Scattering:
         wanted = self._everything if only is None else only
         index = {channel.name: c for c, channel in enumerate(self.channels)}
         for (j1, l1), names in wanted.first.items():
-            source = self.grid.first_points(lengths, self.beta, j1, l1)
+            source = sources[j1][l1]
             again = [index[name] for name in wanted.spectra(j1, l1)]
             active = again + [index[name] for name in names if index[name] not in again]
             first[active, j1, l1], moduli = self._first_order(
@@ -181,9 +192,8 @@ class Scattering:
                 for l2 in range(self.n):
                     chosen = [index[name] for name in wanted.second.get((j1, l1, j2, l2), ())]
                     if chosen:
-                        target = self.grid.second_points(lengths, self.beta, j2, l2)
                         second[j1][chosen, l1, i, l2] = self._second_order(
-                            [spectra[c] for c in chosen], source, target, j2, l2, per_atom
+                            [spectra[c] for c in chosen], source, targets[j2][l2], j2, l2, per_atom
                         )
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
@@ -281,10 +291,14 @@ class Scattering:
         ]
         box = tuple(len(t) for t in tables)
         density = np.empty((len(self.species), *box), dtype=np.complex128)
+        block = max(1, _PAIRS_IN_MEMORY // (box[0] * box[1]))
         for s, symbol in enumerate(self.species):
-            e0, e1, e2 = (t[:, symbols == symbol] for t in tables)
-            pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
-            density[s] = (pairs @ e2.T).reshape(box)
+            atoms = np.flatnonzero(symbols == symbol)
+            for start in range(0, max(1, len(atoms)), block):
+                e0, e1, e2 = (t[:, atoms[start : start + block]] for t in tables)
+                pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
+                part = (pairs @ e2.T).reshape(box)
+                density[s] = part if start == 0 else density[s] + part
         return density
 
     def _check(self) -> None:

@@ -43,10 +43,10 @@ GRIDS = {
     "cutoff 4": Grid(cutoff=4.0),
     "cutoff 4.5": Grid(cutoff=4.5),
     "first x 0.7": Grid(first=finer(DEFAULT.first, 0.7)),
-    "first x 0.7, scale 1 only": Grid(first=finer(DEFAULT.first, 0.7, 1)),
+    **{f"first x 0.7, scale {j} only": Grid(first=finer(DEFAULT.first, 0.7, j)) for j in range(3)},
     "first x 1.5": Grid(first=finer(DEFAULT.first, 1.5)),
     "second x 0.7": Grid(second=finer(DEFAULT.second, 0.7)),
-    "second x 0.7, scale 1 only": Grid(second=finer(DEFAULT.second, 0.7, 1)),
+    **{f"second x 0.7, scale {j} only": Grid(second=finer(DEFAULT.second, 0.7, j)) for j in range(3)},
     "second x 1.5": Grid(second=finer(DEFAULT.second, 1.5)),
     "both x 1.5": Grid(first=finer(DEFAULT.first, 1.5), second=finer(DEFAULT.second, 1.5)),
 }
@@ -118,12 +118,15 @@ def energy_errors(model, scattering, structures, features, fine_features, transl
     }
 
 
-def points(scattering, atoms):
-    """Points along the first axis, for each scale a list over l."""
+def spacings(scattering, atoms):
+    """Distance of the points along the first axis, Angstrom, for each scale a list over l."""
     lengths = atoms.cell.lengths()
     grid, beta, numbers = scattering.grid, scattering.beta, range(scattering.n)
     return {
-        name: [[of(lengths, beta, j, angular)[0] for angular in numbers] for j in range(scattering.scales)]
+        name: [
+            [round(float(lengths[0]) / of(lengths, beta, j, angular)[0], 3) for angular in numbers]
+            for j in range(scattering.scales)
+        ]
         for name, of in (("first", grid.first_points), ("second", grid.second_points))
     }
 
@@ -143,7 +146,7 @@ def study(options):
         scattering = scattering_like(base, grid)
         features, seconds = timed_features(scattering, structures)
         record = {"name": name, "grid": grid.to_dict(), "seconds": seconds}
-        record["points"] = points(scattering, structures[0])
+        record["spacing"] = spacings(scattering, structures[0])
         record["features"] = feature_errors(scattering.labels, features, exact, excluded)
         if model:
             record["energy"] = energy_errors(
@@ -159,7 +162,13 @@ def report(options, model, base, structures, excluded, records):
     cells = ", ".join(f"{a.get_chemical_formula()} {a.cell.lengths()[0]:.2f} A" for a in structures)
     grid_rows = []
     for r in records:
-        columns = [r["name"], r["grid"]["cutoff"], r["points"]["first"], r["points"]["second"], r["seconds"]]
+        columns = [
+            r["name"],
+            r["grid"]["cutoff"],
+            r["spacing"]["first"],
+            r["spacing"]["second"],
+            r["seconds"],
+        ]
         grid_rows.append([*columns, *r.get("energy", {}).values()])
     energy_header = [f"{k} (meV/atom)" for k in records[0].get("energy", {})]
     sections = []
@@ -179,13 +188,13 @@ translated structure - energy as given| over {options.translations} random vecto
 
 beta {base.beta:g} A, {base.scales} scales, n = {base.n}. Structures: {cells}. Exact values: grid
 `{FINE.to_dict()}`.
-Points: along an axis of the first of the cells, for each scale those of l = 0, 1, 2.
+Spacing of the grid points: in the first of the cells, for each scale that of l = 0, 1, 2.
 Seconds: median over the structures, one core. {energies}
 
 {excluded:.1%} of the features are left out of the relative errors: 2^j beta times the lowest frequency of the
 cell is at least {WORKING_RANGE:g}, so only the tail of the filter lies in the cell.
 
-{table(["grid", "cutoff", "points, order 1", "points, order 2", "s", *energy_header], grid_rows)}
+{table(["grid", "cutoff", "spacing, order 1 (A)", "spacing, order 2 (A)", "s", *energy_header], grid_rows)}
 
 {newline.join(sections)}
 """

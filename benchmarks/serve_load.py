@@ -43,7 +43,7 @@ def body(count=1):
 
 @contextlib.contextmanager
 def serving(workers, **environment):
-    """A server until the block ends; yields (process, URL)."""
+    """A server on as many cores as it has prediction processes; yields (process, URL)."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -55,6 +55,7 @@ def serving(workers, **environment):
             cwd=REPOSITORY,
             env=os.environ | {f"ATOMSCATTER_{k.upper()}": str(v) for k, v in environment.items()},
         )
+        psutil.Process(process.pid).cpu_affinity(list(range(workers)))  # inherited by its processes
         try:
             for _ in range(600):
                 with contextlib.suppress(httpx.TransportError):
@@ -199,14 +200,15 @@ def main():
 {machine_line(about)}
 
 One structure of 64 atoms (11 A, cubic) in each request, the embedded model, client and server on the same
-machine. Bare prediction in one process: {found["bare"]:.4f} s (median).
+machine; one process: the whole service on one core. Bare prediction in one process: {found["bare"]:.4f} s
+(median).
 
 {table(["case", "requests / s", "p50 (s)", "p99 (s)"], rows)}
 
 - p50 of single requests / bare prediction: {one[50] / found["bare"]:.2f}
-- two processes busy / one (4 clients each): {both_busy:.2f}
-- batch of 100 structures: {found["1 processes, batch of 100"]:.2f} s with one process,
-  {found["2 processes, batch of 100"]:.2f} s with two
+- two cores busy / one (4 clients each): {both_busy:.2f}
+- batch of 100 structures: {found["1 processes, batch of 100"]:.2f} s on one core,
+  {found["2 processes, batch of 100"]:.2f} s on two
 
 Overload: {two["rate"]:.0f} requests per second for {two["seconds"]:g} s, {OVERLOAD} times what two clients
 get answered; {CAPACITY} structures are accepted at a time.

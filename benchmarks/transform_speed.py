@@ -23,7 +23,7 @@ from tests.reference.slow_scattering import slow_features
 
 STRUCTURE = amorphous_li_si(64, 11.0)
 PAPER = {"beta": 0.9, "scales": 5}  # the width and the number of scales the paper names
-SLOW_GRID = (32, 32, 32)
+SLOW_GRID = (32, 32, 32)  # spacing 0.38 beta
 
 
 def transform(**settings):
@@ -60,21 +60,25 @@ def soap(n_max, l_max):
     return lambda: descriptor.create(STRUCTURE)
 
 
-def slow(**settings):
-    return lambda: slow_features(STRUCTURE, shape=SLOW_GRID, **settings)
+def slow(shape, **settings):
+    return lambda: slow_features(STRUCTURE, shape=shape, **settings)
 
 
 DEFAULT = Scattering()
+SLOW_DEFAULT_GRID = (56, 56, 56)  # spacing 0.39 beta
 CASES = {
     "this transform, beta 0.9, 5 scales": transform(**PAPER),
     "its FFTs alone, beta 0.9, 5 scales": ffts_alone(**PAPER),
-    "straightforward NumPy, 32^3 grid, beta 0.9, 5 scales": slow(**PAPER),
+    "straightforward NumPy, 32^3 grid, beta 0.9, 5 scales": slow(SLOW_GRID, **PAPER),
     "DScribe SOAP, 3000 coefficients": soap(12, 9),
     "DScribe SOAP, 952 coefficients": soap(8, 6),
     "this transform, package default": transform(),
     "its FFTs alone, package default": ffts_alone(),
+    "straightforward NumPy, 56^3 grid, package default": slow(
+        SLOW_DEFAULT_GRID, beta=DEFAULT.beta, scales=DEFAULT.scales
+    ),
 }
-OURS, FLOOR, SLOW, SOAP_3000, SOAP_952, OURS_DEFAULT, FLOOR_DEFAULT = CASES
+OURS, FLOOR, SLOW, SOAP_3000, SOAP_952, OURS_DEFAULT, FLOOR_DEFAULT, SLOW_DEFAULT = CASES
 
 
 def measure(rounds):
@@ -106,6 +110,7 @@ def main():
         "this transform (beta 0.9) / SOAP 3000": (OURS, SOAP_3000),
         "this transform (beta 0.9) / SOAP 952": (OURS, SOAP_952),
         "this transform (beta 0.9) / its FFTs": (OURS, FLOOR),
+        "straightforward / this transform (default)": (SLOW_DEFAULT, OURS_DEFAULT),
         "this transform (default) / SOAP 3000": (OURS_DEFAULT, SOAP_3000),
         "this transform (default) / its FFTs": (OURS_DEFAULT, FLOOR_DEFAULT),
     }
@@ -118,7 +123,8 @@ One structure (64 atoms, 11 A cubic cell), one core, double precision; {
         options.rounds
     } rounds in turn, seconds.
 Default of the package: beta {DEFAULT.beta:g} A, {DEFAULT.scales} scales, grid `{DEFAULT.grid.to_dict()}`.
-SOAP: r_cut 5 A, averaged over the atoms ("inner").
+SOAP: r_cut 5 A, averaged over the atoms ("inner"). At beta 0.9 A the largest scales lie at or below the
+lowest frequency of this cell: {int((CASES[OURS]() == 0).sum())} of the 3,740 features are zero.
 
 {table(["case", "numbers", "median s", "fastest s"], [[c, counts[c], median[c], fastest[c]] for c in CASES])}
 

@@ -18,25 +18,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
 
 from atomscatter.errors import AtomscatterError
 from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
+from service.strict import Strict
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 JobType = Literal["featurize", "train", "evaluate"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+_ELEMENTS = 118
 ENDED = ("succeeded", "failed", "cancelled")
 MAX_ATTEMPTS = 3
 """A job whose process disappears is tried again, this many times in all."""
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class FeaturizeParameters(_Parameters):
+class FeaturizeParameters(Strict):
     """Features of a data set into a store, whose id is that of the job."""
 
     dataset: Id = Field(description="Id of the data set.")
@@ -45,7 +43,7 @@ class FeaturizeParameters(_Parameters):
     copies: float = Field(0.4, ge=0, le=1, description="Randomly translated copies per structure.")
 
 
-class TrainParameters(_Parameters):
+class TrainParameters(Strict):
     """A model from a store; it goes into the registry."""
 
     store: Id = Field(description="Id of the job that made the features.")
@@ -60,8 +58,15 @@ class TrainParameters(_Parameters):
         None, description="Energies of the elements in their reference states, eV/atom."
     )
 
+    @field_validator("references", mode="before")
+    @classmethod
+    def _no_more_than_elements(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > _ELEMENTS:
+            raise ValueError(f"{len(given)} energies; there are {_ELEMENTS} elements")
+        return given
 
-class EvaluateParameters(_Parameters):
+
+class EvaluateParameters(Strict):
     """Errors of a model on a data set."""
 
     dataset: Id = Field(description="Id of the data set.")
@@ -141,14 +146,24 @@ class JobLedger:
             connection.execute(_TABLE)
             connection.commit()
 
-    def submit(self, kind: str, parameters: dict[str, Any], key: str | None = None) -> tuple[Job, bool]:
+    def submit(
+        self,
+        kind: str,
+        parameters: dict[str, Any],
+        key: str | None = None,
+        *,
+        defaults: dict[str, Any] | None = None,
+    ) -> tuple[Job, bool]:
         """Add a job; on disk when this returns. Whether it is new: the same key gives the same job.
+
+        ``defaults`` are values of this moment that the job gets, and that do not tell requests apart.
 
         Raises:
             KeyReusedError: the key came with another type or other parameters.
         """
         text = json.dumps(parameters, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
+        text = json.dumps({**parameters, **(defaults or {})}, sort_keys=True, allow_nan=False)
         with self._transaction() as connection:
             if key is not None:
                 query = "SELECT id, request_hash FROM jobs WHERE key = ?"

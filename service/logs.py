@@ -22,7 +22,12 @@ def configure_logging(verbosity: str = "normal") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=0,
+                # Not rich's: it writes out local variables, requests and keys among them, and takes seconds.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[verbosity]),
         # Looked up at each message: progress bars and tests put another file in the place of sys.stderr.

@@ -97,16 +97,20 @@ def _lines(
 ) -> Iterator[Advance]:
     start = last = time.monotonic()
     done = 0
+    first: tuple[float, int] | None = None  # time and count of the first call
 
     def report(now: float) -> None:
-        rate = done / max(now - start, 1e-9)
+        # From the first call on: it may count what an earlier run had done, which took no time now.
+        since, before = first if first is not None and done > first[1] else (start, 0)
+        rate = (done - before) / max(now - since, 1e-9)
         left = f"{(total - done) / rate:.0f} s" if rate else "unknown"
         log.info(description, done=done, total=total, unit=unit, rate=f"{rate:.3g}/s", left=left)
 
     def advance(n: int = 1) -> None:
-        nonlocal done, last
+        nonlocal done, last, first
         done += n
         now = time.monotonic()
+        first = first or (now, done)
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             report(now)

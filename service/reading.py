@@ -309,6 +309,9 @@ def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
         atoms: Atoms = next(read_xyz(io.StringIO("".join(lines)), index=slice(0, 1)))
         return atoms
     except Exception as error:  # ASE lets KeyError, ValueError, XYZError and others through
+        # Of a symbol that it does not know, ASE says no more than KeyError: 'Qq'.
+        if isinstance(error, KeyError) and any(str(error).strip("'") in line.split() for line in lines[2:]):
+            return f"contains {error}, which is no element"
         return f"cannot be parsed: {_one_line(error)}"
 
 

@@ -176,7 +176,7 @@ class FitSettings:
     selection: Selection = "bagged"
     """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step. ``full``: appendix C of the
     paper, nested 4-fold cross-validation, all columns at each step."""
-    invariance: float = 200.0
+    invariance: float = 400.0
     """Weight of invariance: features of randomly translated copies differ from their originals by the error
     of the grids, and each difference d enters the training set as a condition (invariance * d) . w = 0. So
     the fit prefers combinations of features that the grids do not disturb. 0: the paper's fit."""

@@ -6,15 +6,18 @@ Not Ray: a prediction takes a fraction of a second, and the request path should 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+import numpy as np
 import structlog
 from ase import Atoms
+from numpy.typing import NDArray
 
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import AtomscatterError, StructureError, WorkerError
@@ -28,6 +31,7 @@ CHUNK = 4
 """Structures that a process takes at once: others wait no longer than for these."""
 
 _SMOOTHING = 0.1
+_SECONDS_TO_LOAD = 300.0  # a first start compiles the kernels, perhaps on a busy machine
 
 
 class BusyError(AtomscatterError):
@@ -47,7 +51,8 @@ class PredictionPool:
 
     Args:
         workers: number of processes.
-        capacity: structures that may be accepted and not yet answered, waiting ones included.
+        capacity: structures (files count as one) that may be accepted and not yet answered, waiting ones
+            included.
         timeout: seconds that a process may spend on one piece of work.
         max_points: largest grid of a structure; see :func:`workers.predictor.predict`.
     """
@@ -68,7 +73,17 @@ class PredictionPool:
     async def load(self, model: str) -> None:
         """Load a model in every process, so that no request waits for it."""
         lanes = [await self._free.get() for _ in range(self.workers)]
-        await asyncio.gather(*(self._on(lane, predictor.load, model, self._max_points) for lane in lanes))
+        loaded = await asyncio.gather(
+            *(
+                self._on(lane, predictor.load, model, self._max_points, seconds=_SECONDS_TO_LOAD)
+                for lane in lanes
+            ),
+            return_exceptions=True,
+        )
+        for error in loaded:
+            # One that died is replaced by now, and loads the model with its first request.
+            if isinstance(error, BaseException) and not isinstance(error, BrokenProcessPool):
+                raise error
 
     async def predict(self, model: str, structures: Sequence[Atoms]) -> list[Prediction | StructureError]:
         """Predictions in order; in place of one, why there is none.
@@ -79,8 +94,6 @@ class PredictionPool:
             BusyError: too much work is waiting.
             OverrunError, WorkerError: a process hung, or died twice.
         """
-        self._admit(len(structures))
-        self.pending += len(structures)
         answers: list[Prediction | StructureError | None] = [None] * len(structures)
         starts = iter(range(0, len(structures), CHUNK))
 
@@ -93,23 +106,28 @@ class PredictionPool:
                 )
                 self._note((asyncio.get_running_loop().time() - began) / len(chunk))
 
-        try:
-            await asyncio.gather(*(one_after_another() for _ in range(self.workers)))
-        finally:
-            self.pending -= len(structures)
+        with self._admitted(len(structures)):
+            await _all(one_after_another() for _ in range(self.workers))
         return [answer for answer in answers if answer is not None]
 
     async def read(
         self, name: str, content: bytes, *, max_structures: int, max_atoms: int
     ) -> list[LabelledStructure]:
         """Parse an upload in a process that can be ended; see :func:`service.uploads.read_upload`."""
-        self._admit(1)
-        return await self._run(predictor.read, name, content, max_structures, max_atoms)
+        with self._admitted(1):
+            return await self._run(predictor.read, name, content, max_structures, max_atoms)
 
     async def describe(self, name: str, content: bytes, reading: DatasetReading) -> DatasetContent:
         """Check a training set in such a process; see :func:`service.datasets.describe`."""
-        self._admit(1)
-        return await self._run(describe, name, content, reading)
+        with self._admitted(1):
+            return await self._run(describe, name, content, reading)
+
+    async def radial(
+        self, atoms: Atoms, cutoff: float, width: float
+    ) -> tuple[NDArray[np.float64], dict[tuple[str, str], NDArray[np.float64]]]:
+        """Radial distribution functions, made in such a process; see :func:`workers.predictor.radial`."""
+        with self._admitted(1):
+            return await self._run(predictor.radial, predictor.plain(atoms), cutoff, width)
 
     def close(self) -> None:
         """End all processes."""
@@ -117,10 +135,17 @@ class PredictionPool:
             _kill(lane)
         self._lanes.clear()
 
-    def _admit(self, n: int) -> None:
+    @contextlib.contextmanager
+    def _admitted(self, n: int) -> Iterator[None]:
+        """Count ``n`` pieces of work as pending, or raise BusyError."""
         # One request is always accepted, however long: its own limit is checked elsewhere.
         if self.pending and self.pending + n > self.capacity:
             raise BusyError(max(1, round(self.pending * self._seconds / self.workers)))
+        self.pending += n
+        try:
+            yield
+        finally:
+            self.pending -= n
 
     def _note(self, seconds: float) -> None:
         self._seconds += _SMOOTHING * (seconds - self._seconds)
@@ -135,21 +160,28 @@ class PredictionPool:
         except BrokenProcessPool as error:
             raise WorkerError("the process that worked on this request died twice") from error
 
-    async def _on(self, lane: ProcessPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
+    async def _on(
+        self,
+        lane: ProcessPoolExecutor,
+        function: Callable[..., T],
+        *arguments: Any,
+        seconds: float | None = None,
+    ) -> T:
         """Run on a lane that was taken from the queue, and give it (or its successor) back."""
+        seconds = self._timeout if seconds is None else max(seconds, self._timeout)
         try:
             future: Future[T] = lane.submit(function, *arguments)
         except BrokenProcessPool:
             self._replace(lane)
             raise
         try:
-            result = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._timeout)
+            result = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds)
         except TimeoutError as error:
             if future.done():  # the work itself raised it
                 self._free.put_nowait(lane)
                 raise
             self._replace(lane)
-            raise OverrunError(f"took longer than {self._timeout:g} s") from error
+            raise OverrunError(f"took longer than {seconds:g} s") from error
         except asyncio.CancelledError:
             # The caller has gone; the process is free when it is done.
             loop = asyncio.get_running_loop()
@@ -182,6 +214,16 @@ class PredictionPool:
         )
         self._lanes.add(lane)
         return lane
+
+
+async def _all(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all; the first error ends the others, so that nothing goes on for a request that failed."""
+    running = [asyncio.ensure_future(task) for task in tasks]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
 
 
 def _kill(lane: ProcessPoolExecutor) -> None:

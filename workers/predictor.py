@@ -18,6 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import StructureError
+from atomscatter.radial import radial_distribution
+from atomscatter.structures import check_atoms
 from service.reading import LabelledStructure
 from service.uploads import read_upload
 
@@ -74,12 +76,24 @@ def predict(
             answers.append(prediction)
         except StructureError as error:
             answers.append(error)
+        except MemoryError:
+            answers.append(StructureError("needs more memory than there is"))
     return answers
 
 
 def read(name: str, content: bytes, max_structures: int, max_atoms: int) -> list[LabelledStructure]:
     """:func:`service.uploads.read_upload`, here because a parser may hang or die."""
     return read_upload(name, content, max_structures=max_structures, max_atoms=max_atoms)
+
+
+def radial(
+    structure: PlainStructure, cutoff: float, width: float
+) -> tuple[NDArray[np.float64], dict[tuple[str, str], NDArray[np.float64]]]:
+    """:func:`atomscatter.radial.radial_distribution` of a structure that is checked here."""
+    numbers, positions, cell = structure
+    atoms = Atoms(numbers, positions=positions, cell=cell, pbc=True)
+    check_atoms(atoms)
+    return radial_distribution(atoms, cutoff=cutoff, width=width)
 
 
 def _ensemble(model: str, max_points: int) -> Ensemble:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api.security import needs
 from api.state import Service, service_of
 from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
+from service.strict import Strict
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
 
@@ -32,25 +33,21 @@ IdempotencyKey = Annotated[
 _SECONDS_BETWEEN_LOOKS = 0.3
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class FeaturizeRequest(_Request):
+class FeaturizeRequest(Strict):
     """Compute features."""
 
     type: Literal["featurize"]
     parameters: FeaturizeParameters
 
 
-class TrainRequest(_Request):
+class TrainRequest(Strict):
     """Train a model."""
 
     type: Literal["train"]
     parameters: TrainParameters
 
 
-class EvaluateRequest(_Request):
+class EvaluateRequest(Strict):
     """Compare a model with labels."""
 
     type: Literal["evaluate"]
@@ -99,8 +96,12 @@ async def submit(
     waiting = await run_in_threadpool(service.jobs.in_state, "queued")
     if len(waiting) >= service.settings.max_jobs:
         raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
-    parameters = body.parameters.model_dump(mode="json")
-    job, _ = await run_in_threadpool(service.jobs.submit, body.type, parameters, idempotency_key)
+    parameters, defaults = body.parameters.model_dump(mode="json"), {}
+    if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
+        defaults["model"] = service.active.id  # of this server: --model may have set it
+    job, _ = await run_in_threadpool(
+        service.jobs.submit, body.type, parameters, idempotency_key, defaults=defaults
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
+from api.errors import StructuresError
 from api.schemas import (
     BarrierRequest,
     BarrierResponse,
@@ -21,15 +24,22 @@ from api.schemas import (
 )
 from api.security import needs
 from api.state import Service, service_of
-from atomscatter.errors import DataError
-from atomscatter.radial import radial_distribution
+from atomscatter.errors import DataError, StructureError
 from atomscatter.strain import STRAINS, strained
-from atomscatter.structures import check_atoms
 from service import properties
 
 router = APIRouter(prefix="/v1/properties", tags=["properties"], dependencies=[Depends(needs("predict"))])
 
 ServiceOf = Annotated[Service, Depends(service_of)]
+
+
+@contextlib.contextmanager
+def _naming_the_structures() -> Iterator[None]:
+    """What is wrong with a series as a whole is said of the field that it came in."""
+    try:
+        yield
+    except DataError as error:
+        raise StructuresError([("/structures", None, str(error))], str(error)) from error
 
 
 @router.post("/bulk-modulus")
@@ -42,9 +52,16 @@ async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModu
     elif body.strains is None:
         series = given
     else:
-        raise DataError("strains belong to one structure, not to a series")
-    predictions = await service.predict(model, series)
-    found = await run_in_threadpool(properties.bulk_modulus, series, predictions)
+        raise StructuresError([("/strains", None, "belong to one structure, not to a series")])
+    try:
+        predictions = await service.predict(model, series)
+    except StructuresError as error:
+        if series is given:
+            raise
+        _, _, reason = error.problems[0]  # of the structure that was sent, not of those made of it
+        raise StructuresError([("/structures/0", 0, reason)]) from error
+    with _naming_the_structures():
+        found = await run_in_threadpool(properties.bulk_modulus, series, predictions)
     return BulkModulusResponse(**asdict(found))
 
 
@@ -54,7 +71,8 @@ async def migration_barrier(body: BarrierRequest, service: ServiceOf) -> Barrier
     model = await service.model(body.model)
     images = [s.atoms() for s in body.structures]
     predictions = await service.predict(model, images)
-    return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
+    with _naming_the_structures():
+        return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
 
 
 @router.post("/voltage-curve")
@@ -63,18 +81,19 @@ async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResp
     model = await service.model(body.model)
     structures = [s.atoms() for s in body.structures]
     predictions = await service.predict(model, structures)
-    return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
+    with _naming_the_structures():
+        return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
 
 
 @router.post("/radial-distribution")
-async def radial(body: RadialRequest) -> RadialResponse:
+async def radial(body: RadialRequest, service: ServiceOf) -> RadialResponse:
     """Radial distribution functions of each pair of elements; needs no model."""
-    atoms = body.structure.atoms()
-    r, functions = await run_in_threadpool(_radial, atoms, body.cutoff, body.width)
+    atoms, limit = body.structure.atoms(), service.settings.max_atoms
+    try:
+        if len(atoms) > limit:
+            raise StructureError(f"has {len(atoms)} atoms; at most {limit}")
+        r, functions = await service.pool.radial(atoms, body.cutoff, body.width)
+    except StructureError as error:
+        raise StructuresError([("/structure", None, error.reason)]) from error
     pairs = [RadialPair(elements=list(pair), g=g.tolist()) for pair, g in functions.items()]
     return RadialResponse(r=r.tolist(), pairs=pairs)
-
-
-def _radial(atoms, cutoff, width):  # type: ignore[no-untyped-def]
-    check_atoms(atoms)
-    return radial_distribution(atoms, cutoff=cutoff, width=width)

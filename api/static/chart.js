@@ -1,7 +1,7 @@
 // A line chart with an uncertainty band as SVG: axes with titles and units, nothing else.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const WIDTH = 720, HEIGHT = 320;
+const HEIGHT = 320;
 const EDGE = { left: 78, right: 16, top: 14, bottom: 48 };
 
 function element(name, attributes, text) {
@@ -24,6 +24,7 @@ export function ticks(low, high) {
 
 // points: [{x, y, spread, outside, label}]; titles: {x, y, name}
 export function lineChart(points, titles) {
+  const WIDTH = Math.max(280, Math.min(720, innerWidth - 70)); // drawn at its size on a phone: text stays readable
   const xs = points.map((p) => p.x);
   const lows = points.map((p) => p.y - (p.spread || 0)), highs = points.map((p) => p.y + (p.spread || 0));
   const pad = (a, b) => [a - 0.06 * (b - a || 1), b + 0.06 * (b - a || 1)];

@@ -66,6 +66,8 @@ CONTENT = {  # name: (body, words of the detail or of an error)
     "cell of 1e9 A": (body(cell=scaled(1e8)), "volume"),
     "cell of 1e300 A": (body(cell=scaled(1e299)), "volume"),
     "long cell": (body(cell=[[60000, 0, 0], [0, 2, 0], [0, 0, 2]], sites=SITES), "grid points"),
+    "skewed by a million Å": (body(cell=[[10, 0, 0], [1e6, 10, 0], [0, 0, 10]]), "grid points"),
+    "500 atoms in one place": (body(sites=[[0, 0, 0]] * 500, species=["Li"] * 500), "0.000"),
     "atoms on top of each other": (body(sites=[[1, 1, 1], [1, 1, 1]]), "atom 0"),
     "atoms 0.4 A apart": (body(sites=[[0, 0, 0], [0, 0, 0.4]]), "0.400"),
     "atoms close through the boundary": (body(sites=[[0, 0, 0.1], [0, 0, 9.9]]), "0.200"),

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ase import Atoms
 
 from atomscatter import Ensemble
 from atomscatter.properties import barrier, fit_equation_of_state
@@ -85,3 +86,28 @@ def test_radial_distribution_is_that_of_the_library(client, samples):
     np.testing.assert_allclose(found["r"], r)
     for pair in found["pairs"]:
         np.testing.assert_allclose(pair["g"], functions[tuple(pair["elements"])])
+
+
+def test_radial_distribution_refuses_too_many_atoms_and_names_the_structure(client):
+    grid = np.stack(np.meshgrid(*[np.arange(8) * 2.0] * 3), axis=-1).reshape(-1, 3)
+    for positions, words in ((grid, "at most 500"), (np.zeros((2, 3)), "atom 0")):
+        atoms = Atoms(f"Li{len(positions)}", positions=positions, cell=[16, 16, 16], pbc=True)
+        answer = client.post("/v1/properties/radial-distribution", json={"structure": as_json(atoms)})
+        (error,) = assert_problem(answer, 422)["errors"]
+        assert error["pointer"] == "/structure"
+        assert words in error["detail"]
+
+
+def test_what_is_wrong_with_a_series_names_the_field_that_was_sent(client, samples):
+    good, bad = as_json(samples[0]), {**as_json(samples[0]), "lattice_vectors": [[0, 0, 0]] * 3}
+    other = as_json(samples[-1])
+    strains = [-0.02, -0.01, 0.0, 0.01, 0.02]
+    for name, body, places in (
+        ("bulk-modulus", {"structures": [bad]}, [("/structures/0", 0)]),
+        ("bulk-modulus", {"structures": [good, good], "strains": strains}, [("/strains", None)]),
+        ("bulk-modulus", {"structures": [good, other]}, [("/structures", None)]),
+        ("migration-barrier", {"structures": [good]}, [("/structures", None)]),
+        ("voltage-curve", {"structures": [good], "ion": "Na"}, [("/structures", None)]),
+    ):
+        found = assert_problem(client.post(f"/v1/properties/{name}", json=body), 422)
+        assert [(e["pointer"], e["index"]) for e in found["errors"]] == places, name

@@ -262,3 +262,17 @@ def test_same_bytes_in_other_processes_and_after_other_structures():
         again = used.features(atoms)
     digests.add(hashlib.sha256(again.tobytes()).hexdigest())
     assert len(digests) == 1
+
+
+def test_a_skewed_cell_is_refused_before_its_filters_fill_the_memory():
+    atoms = Atoms("Li", cell=[[10, 0, 0], [1e6, 10, 0], [0, 0, 10]], pbc=True)
+    with pytest.raises(StructureError, match="grid points"):
+        Scattering(beta=BETA, scales=SCALES).features(atoms)
+
+
+def test_structure_factors_of_blocks_of_atoms_add_up(monkeypatch):
+    positions = [[1 + 2 * (i % 3), 1 + 2 * (i // 3), 0.3 * i] for i in range(9)]
+    atoms = Atoms("Li5Si4", positions=positions, cell=[6, 6, 6], pbc=True)
+    expected = SCATTERING.features(atoms)
+    monkeypatch.setattr("atomscatter.scattering._PAIRS_IN_MEMORY", 1)  # one atom at a time
+    np.testing.assert_allclose(SCATTERING.features(atoms), expected, rtol=1e-9)

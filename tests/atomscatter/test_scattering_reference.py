@@ -10,6 +10,7 @@ from numpy.polynomial import polynomial
 from scipy.integrate import quad, simpson
 from scipy.special import eval_genlaguerre, factorial, gamma, spherical_jn
 
+from atomscatter.channels import Channel
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 from tests.atomscatter.tolerances import (
@@ -68,6 +69,24 @@ def test_default_grid_agrees_with_the_slow_reference(case):
     assert_within(scattering.labels, features, expected)
     order = np.array([label.order for label in scattering.labels])
     assert np.median(relative_errors(features, expected)[order > 0]) < MEDIAN
+
+
+FIVE_SCALES = {"beta": 0.36, "scales": 5}
+SLAB = np.diag([17.6, 18.2, 3.2])  # wide enough for 2^4 beta (times its lowest frequency: 2), and few points
+
+
+def test_five_scales_agree_with_the_slow_reference():
+    """All (j1, l1, j2, l2) of the paper; one channel, because the channels do not meet."""
+    atoms = structure("Li7Si11", SLAB, seed=3)
+    channel = Channel("valence", {"Li": 1.0, "Si": 4.0})
+    expected = slow_features(
+        atoms, shape=reference_grid(atoms, 0.45 * 0.36), channels=[channel.weights], **FIVE_SCALES
+    )
+    scattering = Scattering(channels=[channel], **FIVE_SCALES)
+    features = scattering.features(atoms)
+    assert scattering.n_features == 4 + 60 + 684
+    assert (features > 0).all()
+    assert_within(scattering.labels, features, expected)
 
 
 def test_crystal_agrees_with_the_slow_reference():

@@ -49,6 +49,26 @@ def textbook(X, y, drawn):
     return chosen, np.array(errors)
 
 
+def textbook_qr(X, y, drawn):
+    """Orthogonal least squares as in textbooks: Q of the chosen columns from a full QR at each step.
+
+    The candidate whose part outside their span has the largest |cosine| with the residual is chosen; the
+    weights of every size come from R w = Q^T y.
+    """
+    chosen, weights = [], []
+    for candidates in drawn:
+        Q = np.linalg.qr(X[:, chosen])[0]
+        residual = y - Q @ (Q.T @ y)
+        candidates = candidates[candidates >= 0]
+        outside = X[:, candidates] - Q @ (Q.T @ X[:, candidates])
+        chosen.append(
+            int(candidates[np.argmax(np.abs(residual @ outside) / np.linalg.norm(outside, axis=0))])
+        )
+        Q, R = np.linalg.qr(X[:, chosen])
+        weights.append(np.linalg.solve(R, Q.T @ y))
+    return chosen, weights
+
+
 def problem(seed, n=60, d=40, noise=0.3):
     """Correlated columns, bias last."""
     rng = np.random.default_rng(seed)
@@ -69,6 +89,18 @@ def test_same_choice_and_weights_as_the_textbook(source, n_draw, seed) -> None:
     np.testing.assert_allclose(path.residual, errors, rtol=1e-8)
     for size in (1, 2, 7, 30):
         expected = np.linalg.lstsq(X[:, order[:size]], y, rcond=None)[0]
+        np.testing.assert_allclose(path.weights(size), expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("n_draw", [6, 41])
+@pytest.mark.parametrize("seed", range(4))
+def test_same_features_and_weights_as_a_textbook_qr(source, n_draw, seed) -> None:
+    X, y = problem(100 + seed)
+    path = greedy(source, X, y, max_features=30, n_draw=n_draw, seed=seed)
+    order, weights = textbook_qr(X, y, path.drawn)
+    assert path.order.tolist() == order
+    for size, expected in enumerate(weights, start=1):
         np.testing.assert_allclose(path.weights(size), expected, rtol=1e-8, atol=1e-10)
 
 

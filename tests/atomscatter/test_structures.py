@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -134,3 +136,14 @@ def test_agrees_with_the_neighbour_list_of_ase(seed, n, scale, skew):
         return
     message = reason(atoms)
     assert f"{distances.min():.3f} Å" in message or "image" in message
+
+
+def test_many_atoms_in_one_place_are_refused_in_little_memory():
+    atoms = Atoms("Li2000", positions=np.zeros((2000, 3)), cell=[10, 10, 10], pbc=True)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StructureError, match=r"0\.000 Å from atom"):
+            check_atoms(atoms)
+        assert tracemalloc.get_traced_memory()[1] < 50e6, "all pairs were held"
+    finally:
+        tracemalloc.stop()

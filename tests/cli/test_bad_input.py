@@ -64,7 +64,7 @@ BAD: dict[str, tuple[Callable[[], str], str]] = {
     "infinite": (lambda: text(moved(np.inf)), "finite"),
     "singular cell": (lambda: text(flat()), "cell"),
     "not periodic": (lambda: text(open_cell()), "--vacuum"),
-    "unknown element": (lambda: with_symbol("Qq"), "Qq"),
+    "unknown element": (lambda: with_symbol("Qq"), "contains 'Qq', which is no element"),
     "atoms too close": (lambda: text(close()), "0.2"),
     "no energy": (lambda: text(good(None)), "--energy-key"),
     "truncated": (lambda: "\n".join(text(good()).splitlines()[:-3]) + "\n", "truncated"),

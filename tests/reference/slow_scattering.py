@@ -61,8 +61,10 @@ def density_hat(atoms, weights, omega):
     return total
 
 
-def scattering_maps(atoms, *, beta, scales, shape, species, n=3):
+def scattering_maps(atoms, *, beta, scales, shape, channels, n=3):
     """First- and second-order maps sigma(...)(u) of every channel on the grid, in the order of the features.
+
+    ``channels``: the functions f, as :func:`channel_weights` gives them.
 
     Yields (label, map): label (1, channel, j1, l1) or (2, channel, j1, l1, j2, l2), map of shape ``shape``.
     """
@@ -78,7 +80,7 @@ def scattering_maps(atoms, *, beta, scales, shape, species, n=3):
         return np.sqrt(sum(np.abs(np.fft.ifftn(signal_hat * psi_hat)) ** 2 for psi_hat in filters[j, l]))
 
     first_order = {}
-    for channel, weights in enumerate(channel_weights(species)):
+    for channel, weights in enumerate(channels):
         rho_hat = points_per_volume * density_hat(atoms, weights, omega)
         for j1, l1 in product(range(scales), range(n)):
             first_order[channel, j1, l1] = sigma(rho_hat, j1, l1)
@@ -89,19 +91,20 @@ def scattering_maps(atoms, *, beta, scales, shape, species, n=3):
             yield (2, channel, j1, l1, j2, l2), sigma(first_hat, j2, l2)
 
 
-def slow_features(atoms, *, beta, scales, shape, species=("Li", "Si"), n=3, powers=POWERS):
+def slow_features(atoms, *, beta, scales, shape, species=("Li", "Si"), channels=None, n=3, powers=POWERS):
     """All features of one periodic structure on one grid of ``shape`` points, float64.
+
+    ``channels``: those of ``species`` by the rule of appendix A, if not given.
 
     Order 0 (channel, q); order 1 (channel, j1, l1, q); order 2 (channel, j1, l1, j2, l2, q).
     """
     symbols = atoms.get_chemical_symbols()
+    channels = channel_weights(species) if channels is None else channels
     volume_element = atoms.get_volume() / np.prod(shape)
     features = [
-        sum(abs(weights.get(symbol, 0.0)) ** q for symbol in symbols)
-        for weights in channel_weights(species)
-        for q in powers
+        sum(abs(weights.get(symbol, 0.0)) ** q for symbol in symbols) for weights in channels for q in powers
     ]
-    for _, scattered in scattering_maps(atoms, beta=beta, scales=scales, shape=shape, species=species, n=n):
+    for _, scattered in scattering_maps(atoms, beta=beta, scales=scales, shape=shape, channels=channels, n=n):
         features.extend((scattered**q).sum() * volume_element for q in powers)
     return np.array(features) / len(atoms)
 

@@ -41,6 +41,14 @@ def test_keys(ledger):
     assert ledger.submit("evaluate", {"dataset": "a"})[1], "without a key, every request is a job"
 
 
+def test_defaults_of_the_moment_do_not_tell_requests_apart(ledger):
+    asked = {"dataset": "a", "model": None}
+    job, _ = ledger.submit("evaluate", asked, "key", defaults={"model": "first"})
+    again, new = ledger.submit("evaluate", asked, "key", defaults={"model": "second"})
+    assert not new
+    assert again.parameters == job.parameters == {"dataset": "a", "model": "first"}
+
+
 def test_one_key_in_many_threads_is_one_job(ledger):
     barrier = threading.Barrier(16)
 

@@ -37,6 +37,21 @@ def test_log_lines_name_step_count_rate_and_time_left(
     assert "left='0 s'" in lines[-1]
 
 
+def test_what_an_earlier_run_did_does_not_enter_the_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    configure_logging()
+    with progress("Features", 100) as advance:
+        advance(90)  # there before
+        now[0] = 10.0
+        advance(1)
+        line = capsys.readouterr().err.splitlines()[-1]
+    assert "rate=0.1/s" in line
+    assert "left='90 s'" in line
+
+
 def test_few_lines_when_units_are_quick(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     with progress("Training", 1000, "models") as advance:

@@ -174,7 +174,7 @@ def test_zero_atoms(tmp_path):
 
 
 def test_negative_and_absurd_elements(tmp_path):
-    rows = {"Xx": "cannot be parsed", "Q9": "cannot be parsed"}
+    rows = {"Xx": "contains 'Xx', which is no element", "Q9": "contains 'Q9', which is no element"}
     for symbol, words in rows.items():
         path = tmp_path / f"{symbol}.xyz"
         path.write_text(f'1\nLattice="4 0 0 0 4 0 0 0 4"\n{symbol} 0 0 0\n')

@@ -57,7 +57,7 @@ def trained(ray):
 
 
 @pytest.mark.parametrize(
-    ("gram_from_rows", "numbers"), [(0, (1, 2)), (10**9, (1, 2, 4))], ids=["gram", "rows"]
+    ("gram_from_rows", "numbers"), [(0, (1, 2, 4)), (10**9, (1, 2, 4))], ids=["gram", "rows"]
 )
 def test_same_bytes_for_any_number_of_workers_and_any_order(
     ray, tmp_path, monkeypatch, gram_from_rows, numbers

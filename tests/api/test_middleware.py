@@ -1,0 +1,33 @@
+"""What happens around a request, without processes."""
+
+import asyncio
+
+import httpx
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from api.app import create_app
+from service.settings import ServeSettings
+from tests.api.conftest import assert_problem
+
+
+def test_an_unexpected_error_has_the_request_id_in_answer_and_log(tmp_path):
+    app = create_app(ServeSettings(state=tmp_path))
+
+    @app.get("/broken")
+    async def broken():
+        raise RuntimeError("secret")
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/broken", headers={"X-Request-ID": "mine"})
+
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        answer = asyncio.run(ask())
+    assert_problem(answer, 500)
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    (error,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert error["request_id"] == "mine"
