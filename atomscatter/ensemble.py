@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
+from atomscatter.needed import Needed, needed
 from atomscatter.scattering import Scattering
 from atomscatter.structures import check_atoms
 
@@ -148,6 +149,11 @@ class Ensemble:
             )
         return scattering
 
+    @cached_property
+    def needed(self) -> Needed:
+        """What the transform has to compute for a prediction: features to which a model gives a weight."""
+        return needed(self.scattering.labels, np.flatnonzero(self.weights.any(axis=0)))
+
     def predict_features(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation over the models, each shape (n,), eV/atom.
 
@@ -177,7 +183,7 @@ class Ensemble:
         saw.
         """
         check_atoms(atoms, species=self.scattering.species)
-        return self.prediction(atoms, self.scattering.features(atoms))
+        return self.prediction(atoms, self.scattering.features(atoms, only=self.needed))
 
     def prediction(self, atoms: Atoms, features: FloatArray) -> Prediction:
         """The prediction for a structure whose features, shape (n_features,), are known."""

@@ -6,6 +6,7 @@ each other so closely that a structure is no test for a model trained on its nei
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,3 +90,29 @@ def nested_split_weights(
     for i, validation in enumerate(np.array_split(rng.permutation(train_paths), n_splits)):
         weights[i, validation] = 0
     return weights
+
+
+def fold_of_new_path(composition: str, path_composition: Sequence[str], path_fold: Sequence[int]) -> int:
+    """Test fold of a path that joins others, whose folds stay as they are: the one with the fewest paths of
+    its composition, of these the one with the fewest paths, of these the first.
+
+    ``path_composition`` and ``path_fold`` are those of the paths that are there.
+    """
+    folds = np.asarray(path_fold)
+    counts = np.arange(folds.max() + 1)
+    same = np.asarray(path_composition, dtype=str) == composition
+    alike = [int(np.sum(folds[same] == fold)) for fold in counts]
+    overall = [int(np.sum(folds == fold)) for fold in counts]
+    return int(np.lexsort((overall, alike))[0])
+
+
+def new_path_draws(root_seed: int, path_id: str, test_fold: int, fold: IntArray) -> IntArray:
+    """How often each model draws a path that joins the others, shape (n_models,).
+
+    In a bootstrap of n paths each is drawn Binomial(n, 1/n) times, nearly Poisson(1): so often is the new one
+    drawn, with a generator that depends on seed, path and model only. Thus nothing changes for the paths that
+    are there. ``fold`` is the test fold of each model, shape (n_models,); models of ``test_fold`` draw 0.
+    """
+    key = int.from_bytes(hashlib.sha256(path_id.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(np.random.SeedSequence(root_seed, spawn_key=(key,)))
+    return np.where(fold == test_fold, 0, rng.poisson(1.0, size=len(fold))).astype(np.int64)

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from atomscatter.fft import Shape, TransformCache
 from atomscatter.grids import Grid
 from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_modulus, power_sums
 from atomscatter.labels import FeatureLabel, feature_labels, second_scales
+from atomscatter.needed import Needed, needed
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
@@ -91,6 +91,10 @@ class Scattering:
         """One label for each feature column, in order."""
         return feature_labels([c.name for c in self.channels], self.scales, self.n, self.powers)
 
+    @cached_property
+    def _everything(self) -> Needed:
+        return needed(self.labels, range(self.n_features))
+
     @property
     def n_features(self) -> int:
         """Number of feature columns: 3,740 for the paper's parameters."""
@@ -131,7 +135,7 @@ class Scattering:
                 raise
             raise ConfigError(f"scattering settings: {error}") from error
 
-    def features(self, atoms: Atoms) -> Float:
+    def features(self, atoms: Atoms, *, only: Needed | None = None) -> Float:
         """Features of one periodic structure, per atom, in the order of :attr:`labels`.
 
         Order 0: sum over atoms of f(Z)^q / N (equation 5). Order 1: integral over the cell of
@@ -140,6 +144,8 @@ class Scattering:
 
         Args:
             atoms: periodic in three directions; any cell shape; positions in Angstrom, anywhere.
+            only: what to compute (:func:`atomscatter.needed.needed` of :attr:`labels`); other columns are 0.
+                Default: everything.
 
         Returns:
             float64, shape (n_features,).
@@ -166,25 +172,45 @@ class Scattering:
 
         zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
         n_channels, n_powers = len(self.channels), len(self.powers)
-        first = np.empty((n_channels, self.scales, self.n, n_powers))
+        first = np.zeros((n_channels, self.scales, self.n, n_powers))
         second = [
-            np.empty((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
+            np.zeros((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
             for j in range(self.scales)
         ]
         per_atom = volume / len(atoms)
-        for j1, l1 in product(range(self.scales), range(self.n)):
+        wanted = self._everything if only is None else only
+        index = {channel.name: c for c, channel in enumerate(self.channels)}
+        for (j1, l1), names in wanted.first.items():
             source = sources[j1][l1]
-            first[:, j1, l1], moduli = self._first_order(density, source, j1, l1, per_atom)
+            again = [index[name] for name in wanted.spectra(j1, l1)]
+            active = again + [index[name] for name in names if index[name] not in again]
+            first[active, j1, l1], moduli = self._first_order(
+                density, source, j1, l1, per_atom, active, len(again)
+            )
+            spectra = dict(zip(again, moduli, strict=True))
             for i, j2 in enumerate(second_scales(j1, self.scales)):
-                second[j1][:, l1, i] = self._second_order(moduli, source, targets[j2], j2, per_atom)
+                for l2 in range(self.n):
+                    chosen = [index[name] for name in wanted.second.get((j1, l1, j2, l2), ())]
+                    if chosen:
+                        second[j1][chosen, l1, i, l2] = self._second_order(
+                            [spectra[c] for c in chosen], source, targets[j2][l2], j2, l2, per_atom
+                        )
         self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
 
     def _first_order(
-        self, density: Complex, shape: Shape, j1: int, l1: int, volume_per_atom: float
+        self,
+        density: Complex,
+        shape: Shape,
+        j1: int,
+        l1: int,
+        volume_per_atom: float,
+        channels: Sequence[int],
+        n_spectra: int,
     ) -> tuple[Float, Complex]:
-        """Order-1 features of one (j1, l1), shape (channels, powers), and the spectra of the moduli."""
+        """Order-1 features of one (j1, l1) for some channels, shape (len(channels), powers), and the spectra
+        of the moduli of the first ``n_spectra`` of them."""
         bank = self._filters[j1][l1 * l1 : (l1 + 1) ** 2]
         offset0 = (density.shape[1] - bank.shape[1]) // 2
         offset1 = (density.shape[2] - bank.shape[2]) // 2
@@ -197,30 +223,38 @@ class Scattering:
             apply_filters(density[s], map0, map1, bank, l1 % 2 == 1, transform.spectrum)
             fields[s] = transform.inverse(len(bank)).reshape(len(bank), points)
         scale = volume_per_atom / points
-        moduli = transform.fields[: len(self.channels)].reshape(-1, points)
-        features = np.empty((len(self.channels), len(self.powers)))
-        for c, weights in enumerate(self._weights):
-            features[c] = channel_modulus(fields, weights, self._powers, self._paper, scale, moduli[c])
-        return features, transform.forward(len(self.channels)) / points
+        moduli = transform.fields[: len(channels)].reshape(-1, points)
+        features = np.empty((len(channels), len(self.powers)))
+        for i, c in enumerate(channels):
+            weights = self._weights[c]
+            features[i] = channel_modulus(fields, weights, self._powers, self._paper, scale, moduli[i])
+        if n_spectra == 0:
+            return features, np.empty((0, 0, 0, 0), dtype=np.complex128)
+        return features, transform.forward(n_spectra) / points
 
     def _second_order(
-        self, moduli: Complex, source: Shape, targets: Sequence[Shape], j2: int, volume_per_atom: float
+        self,
+        moduli: Sequence[Complex],
+        source: Shape,
+        target: Shape,
+        j2: int,
+        l2: int,
+        volume_per_atom: float,
     ) -> Float:
-        """Order-2 features of one (j1, l1, j2), shape (channels, l2, powers); one target grid for each l2."""
+        """Order-2 features of one (j1, l1, j2, l2), shape (len(moduli), powers)."""
         bank = self._filters[j2]
         half0, half1 = bank.shape[1] // 2, bank.shape[2] // 2
         map0 = np.arange(-half0, half0 + 1) % source[0]
         map1 = np.arange(-half1, half1 + 1) % source[1]
-        features = np.empty((len(moduli), self.n, len(self.powers)))
-        for l2, target in enumerate(targets):
-            part = bank[l2 * l2 : (l2 + 1) ** 2]
-            transform = self._transforms[target]
-            points = math.prod(target)
-            scale = volume_per_atom / points
-            for c, spectrum in enumerate(moduli):
-                apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, transform.spectrum)
-                fields = transform.inverse(len(part)).reshape(len(part), points)
-                features[c, l2] = power_sums(fields, self._powers, self._paper, scale)
+        features = np.empty((len(moduli), len(self.powers)))
+        part = bank[l2 * l2 : (l2 + 1) ** 2]
+        transform = self._transforms[target]
+        points = math.prod(target)
+        scale = volume_per_atom / points
+        for i, spectrum in enumerate(moduli):
+            apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, transform.spectrum)
+            fields = transform.inverse(len(part)).reshape(len(part), points)
+            features[i] = power_sums(fields, self._powers, self._paper, scale)
         return features
 
     def _work_array(self, shape: tuple[int, ...]) -> Float:

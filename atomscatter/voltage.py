@@ -1,4 +1,4 @@
-"""Voltage of an electrode against lithium metal, from formation energies (equation C1 of the paper).
+"""Voltage of an electrode against lithium metal, from energies (equation C1 of the paper).
 
 Along the lower convex hull of the formation energies over the content x of the working ion, the electrode
 passes through two-phase regions with constant voltage
@@ -11,6 +11,7 @@ ions per host atom. Entropy and volume work are left out, as in the paper.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,30 @@ def voltage_curve(x: ArrayLike, formation_energies: ArrayLike) -> VoltageCurve:
     on_hull = np.zeros(content.size, dtype=bool)
     on_hull[[i for *_, i in corners if i >= 0]] = True
     return VoltageCurve(ends, -np.diff(levels) / np.diff(ends), on_hull)
+
+
+def average_voltages(energies: Mapping[float, Sequence[float]], metal: float) -> tuple[Float, Float, Float]:
+    """Average voltage of lithiation from the smallest content to each larger one (equation C1).
+
+        V(x) = -[E(x) - E(x0) - (x - x0) E(metal)] / (x - x0)        (volt, charge 1)
+
+    Args:
+        energies: total energies per host atom (eV) of several structures for each content x of the ion.
+        metal: energy of the ion's metal, eV/atom.
+
+    Returns:
+        The contents but the smallest, ascending, and mean and standard deviation over the structures of each,
+        V; all of shape (n_contents - 1,). E(x0) is the mean over the structures of the smallest content.
+
+    Raises:
+        DataError: there are fewer than two contents.
+    """
+    contents = np.array(sorted(energies))
+    if len(contents) < 2:
+        raise DataError(f"voltages need at least two contents of the ion, not {len(contents)}")
+    start, origin = contents[0], float(np.mean(energies[contents[0]]))
+    volts = [metal - (np.asarray(energies[x]) - origin) / (x - start) for x in contents[1:]]
+    return contents[1:], np.array([v.mean() for v in volts]), np.array([v.std() for v in volts])
 
 
 def _lower_hull(points: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:

@@ -9,7 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, StorageError, WorkerError
-from cli import demo, evaluate, featurize, info, jobs, predict, properties, serve, submit, train
+from cli import (
+    demo,
+    evaluate,
+    extend,
+    featurize,
+    info,
+    jobs,
+    predict,
+    properties,
+    prune,
+    serve,
+    submit,
+    train,
+)
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -66,6 +79,8 @@ def _options(
 app.command("demo")(demo.demo)
 app.command("featurize")(featurize.featurize)
 app.command("train")(train.train)
+app.command("extend")(extend.extend)
+app.command("prune")(prune.prune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("info")(info.info)

@@ -6,14 +6,15 @@ Figures are made without pyplot: nothing is global, and no display is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from service.evaluation import Moduli
@@ -61,6 +62,7 @@ class MigrationPath:
     title: str
     reference: Float  # eV, total, (n_images,)
     folds: Float  # eV, total, (n_folds, n_images)
+    cut: Mapping[int, Float] = field(default_factory=dict)  # by models of M features: eV, total, (n_images,)
 
 
 def learning_curves(curves: LearningCurves, path: Path) -> None:
@@ -125,35 +127,43 @@ def energy_volume(curves: Sequence[EnergyVolume], moduli: Moduli, path: Path, *,
 
 
 def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
-    """Energies along migration paths, absolute and from the first image (the paper's Fig. 7)."""
-    n = len(paths)
-    figure = Figure(figsize=(2.5 * n, 5.6), layout="constrained")
-    axes = figure.subplots(2, n, squeeze=False, sharex="col")
+    """Energies along migration paths, absolute and from the first image (the paper's Fig. 7); in a third row,
+    where known, those of models cut at some numbers of features."""
+    n_rows = 3 if any(item.cut for item in paths) else 2
+    figure = Figure(figsize=(2.5 * len(paths), 2.8 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, len(paths), squeeze=False, sharex="col")
     for column, item in zip(axes.T, paths, strict=True):
-        images = np.arange(len(item.reference))
-        for row, shift in zip(column, (False, True), strict=True):
-            reference = item.reference - item.reference[0] if shift else item.reference
-            folds = item.folds - item.folds[:, :1] if shift else item.folds
-            row.plot(images, reference, "o-", color=BLUE, ms=4, label="reference")
-            row.errorbar(
-                images,
-                folds.mean(axis=0),
-                folds.std(axis=0),
-                fmt="s--",
-                color=VERMILION,
-                ms=4,
-                capsize=2,
-                label="model",
-            )
-            row.ticklabel_format(useOffset=False)
+        for row, panel in enumerate(column):
+            _migration_path(panel, item, shifted=row > 0, cut=row == 2)
         column[0].set_title(item.title, fontsize=10)
-        column[1].set_xlabel("image")
-        column[1].axhline(0, color=GREY, lw=0.6, zorder=0)
+        column[-1].set_xlabel("image")
+        column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel("total energy (eV)")
-    axes[1, 0].set_ylabel("energy above first image (eV)")
-    axes[1, 0].legend(frameon=False, fontsize=9)
+    for row in axes[1:]:
+        row[0].set_ylabel("energy above first image (eV)")
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle("Migration paths of lithium; error bars: standard deviation over the folds", fontsize=11)
     save(figure, path)
+
+
+def _migration_path(axes: Axes, item: MigrationPath, *, shifted: bool, cut: bool) -> None:
+    """One panel: reference and model, with error bars or with the models of few features."""
+    images = np.arange(len(item.reference))
+
+    def above(energies: Float) -> Float:
+        return np.asarray(energies - energies[..., :1]) if shifted else energies
+
+    axes.plot(images, above(item.reference), "o-", color=BLUE, ms=4, label="reference")
+    mean, folds = above(item.folds.mean(axis=0)), above(item.folds)
+    spread = None if cut else folds.std(axis=0)
+    axes.errorbar(images, mean, spread, fmt="s--", color=VERMILION, ms=4, capsize=2, label="model")
+    if cut:
+        for (size, energies), colour in zip(item.cut.items(), (SKY, GREEN, GREY), strict=False):
+            axes.plot(images, above(energies), ".:", color=colour, label=f"M = {size}")
+    if shifted:
+        axes.axhline(0, color=GREY, lw=0.6, zorder=0)
+    axes.ticklabel_format(useOffset=False)
 
 
 def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:

@@ -124,7 +124,6 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
             raise ConfigError(
                 f"feature store {i} was made with another scattering configuration than store 0"
             )
-    hashes = [store.data_hash for store in found]
     features = np.concatenate([np.asarray(s.features, dtype=np.float64) for s in found])
     energies = np.concatenate([np.asarray(s.energies, float) / np.asarray(s.n_atoms) for s in found])
     path_ids = [str(p) for s in found for p in s.path_ids]
@@ -138,10 +137,16 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
         compositions=tuple(compositions[i] for i in kept),
         feature_orders=np.array([label.order for label in Scattering.from_config(config).labels]),
         scattering_config=config,
-        data_hash=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        data_hash=joined_hash(found),
         differences=features[copies] - features[originals[copies]] if len(copies) else None,
         difference_paths=tuple(path_ids[i] for i in copies),
     )
+
+
+def joined_hash(stores: Sequence[Store]) -> str:
+    """Hash of the structures and energies of one or several stores."""
+    hashes = [store.data_hash for store in stores]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _joined_originals(stores: Sequence[Store]) -> IntArray:
@@ -234,6 +239,9 @@ class TrainingReport:
     """Models for which the Gram matrix was too inaccurate, so that a QR of the rows took its place."""
     processor_seconds: tuple[float, float]
     """Processor time of all workers for Gram matrices and for the rest of the fits."""
+    others: FloatArray
+    """Energies of the further structures by the models of each size, shape (n_models, n_sizes, n_others),
+    eV/atom; NaN where a model did not reach a size."""
     seconds: float = 0.0
     """Wall time of the training."""
 

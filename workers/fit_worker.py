@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams
+from atomscatter.learning_curves import predictions_at
 from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
 from atomscatter.selection import fit_model
 from service.training import NESTED_SPLITS, FitSettings
@@ -30,6 +31,7 @@ class Problem:
     sizes: IntArray  # (n_sizes,)
     by_gram: bool  # whether features are chosen from Gram matrices
     is_structure: NDArray[np.bool_]  # (n,); the other rows are conditions of invariance
+    others: FloatArray  # (n_others, n_columns): structures that models of all sizes are to predict
 
     @property
     def path_of_row(self) -> IntArray:
@@ -44,6 +46,7 @@ class FittedModel:
     columns: IntArray
     weights: FloatArray
     curves: FloatArray  # (3, n_sizes): train, out-of-bag, test RMSE, eV/atom; NaN beyond the last step
+    others: FloatArray  # (n_sizes, n_others): predicted energies, eV/atom; NaN beyond the last step
     used_qr: bool
     seconds: tuple[float, float]  # processor time for its Gram matrix and for the rest
 
@@ -92,8 +95,10 @@ class FitWorker:
             curves[0, : len(reached)] = model.train_rmse[reached - 1]
             curves[1, : len(reached)] = model.oob_rmse[reached - 1]
             curves[2, : len(reached)] = model.rmse_at(reached, X, problem.y, test)
+            others = np.full((len(problem.sizes), len(problem.others)), np.nan)
+            others[: len(reached)] = predictions_at(model.path, reached, problem.others)
             seconds = (gram_seconds, time.process_time() - began)
-            results.append(FittedModel(model.columns, model.weights, curves, model.used_qr, seconds))
+            results.append(FittedModel(model.columns, model.weights, curves, others, model.used_qr, seconds))
         return results
 
     def _path_weights(

@@ -47,6 +47,7 @@ _GRAM_BYTES = 3 * 10**9  # Gram matrices that an actor holds at a time
 _GRAM_BATCH = 25  # models that share the products of single paths
 _ROWS_BATCH = 10
 _CURVE_POINTS = 60
+_SHOWN_SIZES = (21, 41)  # of the paper's Fig. 7, besides the evenly spaced ones
 
 
 def train(
@@ -84,6 +85,7 @@ def train_on(
     workers: int | None = None,
     address: str | None = None,
     references: Mapping[str, float] | None = None,
+    curve_features: FloatArray | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Ensemble, TrainingReport]:
     """Train ``folds`` x ``bootstraps`` models and average them.
@@ -92,6 +94,8 @@ def train_on(
     ----------
     workers, address : see :func:`workers.cluster.connect`.
     references : energy of each element in its reference state, eV/atom, for formation energies.
+    curve_features : features of further structures, shape (n_others, n_features), for whose learning curves
+        the report keeps what the models of each size predict.
     on_progress : called in this process with the number of models that are ready.
 
     Raises FitError for fewer relaxation paths than folds, WorkerError when workers die again and again.
@@ -99,12 +103,12 @@ def train_on(
     began = time.perf_counter()
     differences = data.differences if settings.invariance > 0 else None
     n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
-    row_order, offsets, compositions = _sort_by_path(data, n_conditions)
+    row_order, offsets, compositions = sort_by_path(data, n_conditions)
     path_fold = path_folds(compositions, settings.folds, settings.seed)
     if settings.folds == len(path_fold) == 2:
         raise FitError("2 relaxation paths in 2 folds leave 1 path to train on; at least 3 paths are needed")
     columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
-    X, scales = _design_matrix(data, settings.invariance, row_order, columns)
+    X, scales = design_matrix(data, settings.invariance, row_order, columns)
     problem = Problem(
         y=np.concatenate([data.energies, np.zeros(n_conditions)])[row_order],
         path_offsets=offsets,
@@ -113,6 +117,7 @@ def train_on(
         sizes=_curve_sizes(settings, X.shape[1]),
         by_gram=len(X) >= GRAM_FROM_ROWS,
         is_structure=row_order < n_structures,
+        others=_scaled_rows(curve_features, columns, scales),
     )
     results = _fit_all(X, problem, workers, address, on_progress)
     with threadpool_limits(1):
@@ -123,7 +128,7 @@ def train_on(
     return ensemble, report
 
 
-def _sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
+def sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
     """Row order that puts the rows of a path together, offsets of the paths, composition of each path.
 
     Rows are the structures and, after them, the first ``n_conditions`` differences.
@@ -135,7 +140,7 @@ def _sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntA
     return row_order, offsets, [data.compositions[i] for i in first]
 
 
-def _design_matrix(
+def design_matrix(
     data: TrainingData, invariance: float, rows: IntArray, columns: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Scaled features and bias as last column, shape (n, n_columns + 1), and the scales, shape
@@ -154,10 +159,20 @@ def _design_matrix(
     return X, scales
 
 
+def _scaled_rows(features: FloatArray | None, columns: IntArray, scales: FloatArray) -> FloatArray:
+    """Further structures in the columns of the design matrix, shape (n, n_columns + 1)."""
+    if features is None:
+        return np.empty((0, len(columns) + 1))
+    return np.column_stack([features[:, columns], np.ones(len(features))]) * scales
+
+
 def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:
-    """Numbers of features at which learning curves are kept, evenly spaced on a logarithmic axis."""
+    """Numbers of features at which learning curves are kept: evenly spaced on a logarithmic axis, and a
+    few more."""
     largest = min(settings.max_features, n_columns)
-    return np.unique(np.round(np.geomspace(1, largest, _CURVE_POINTS)).astype(np.int64))
+    spaced = np.round(np.geomspace(1, largest, _CURVE_POINTS)).astype(np.int64)
+    shown = np.array([size for size in _SHOWN_SIZES if size < largest], dtype=np.int64)
+    return np.union1d(spaced, shown)
 
 
 def _units(problem: Problem, n_columns: int) -> dict[str, tuple[int, int, int]]:
@@ -240,6 +255,7 @@ def _report(
         fold_of_structure=fold_of_row[back],
         n_used_qr=sum(model.used_qr for model in models),
         processor_seconds=(sum(m.seconds[0] for m in models), sum(m.seconds[1] for m in models)),
+        others=np.stack([model.others for model in models])[:, common],
     )
 
 

@@ -8,7 +8,7 @@ from ase.build import bulk
 from atomscatter.errors import ConfigError, DataError
 from atomscatter.radial import radial_distribution
 from atomscatter.strain import STRAINS, strained, volumes_of
-from atomscatter.voltage import ion_content, voltage_curve
+from atomscatter.voltage import average_voltages, ion_content, voltage_curve
 
 
 def test_strain_scales_cell_and_positions():
@@ -82,3 +82,14 @@ def test_an_ideal_gas_has_g_of_one():
 def test_ranges_of_the_radial_function(cutoff, width):
     with pytest.raises(ConfigError, match="cutoff"):
         radial_distribution(bulk("Si"), cutoff=cutoff, width=width)
+
+
+def test_average_voltages_by_hand():
+    # From x = 0.5 (mean -5.0 eV) to x = 1.5: -(-7.2 + 5.0 + 1.9) / 1 = 0.3 V and 0.5 V.
+    energies = {1.5: [-7.2, -7.4], 0.5: [-4.9, -5.1], 2.5: [-8.8]}
+    x, volts, spread = average_voltages(energies, metal=-1.9)
+    np.testing.assert_allclose(x, [1.5, 2.5])
+    np.testing.assert_allclose(volts, [0.4, 0.0], atol=1e-12)
+    np.testing.assert_allclose(spread, [0.1, 0.0], atol=1e-12)
+    with pytest.raises(DataError, match="two contents"):
+        average_voltages({1.0: [-3.0]}, metal=-1.9)

@@ -156,8 +156,8 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
 
 def test_gram_and_rows_give_the_same_models(trained) -> None:
     data, ensemble, _ = trained
-    row_order, offsets, compositions = train_module._sort_by_path(data, 0)
-    X, scales = train_module._design_matrix(data, 0.0, row_order, np.arange(40))
+    row_order, offsets, compositions = train_module.sort_by_path(data, 0)
+    X, scales = train_module.design_matrix(data, 0.0, row_order, np.arange(40))
     problem = Problem(
         data.energies[row_order],
         offsets,
@@ -166,6 +166,7 @@ def test_gram_and_rows_give_the_same_models(trained) -> None:
         np.array([1]),
         by_gram=True,
         is_structure=np.ones(len(X), dtype=bool),
+        others=np.empty((0, 41)),
     )
     for i, result in enumerate(FitWorker(X, problem).fit(1, 0, 13)):
         weights = np.zeros(41)
@@ -383,3 +384,19 @@ def test_conditions_are_rows_of_their_path_in_each_model(ray) -> None:
         np.testing.assert_allclose(
             fit.coef_ * scale, weights[used], rtol=1e-6, atol=1e-9 * np.abs(scale).max()
         )
+
+
+def test_predictions_of_further_structures_by_models_of_each_size(ray) -> None:
+    data = make_data()
+    settings = replace(SETTINGS, bootstraps=3)
+    ensemble, report = train_on(data, settings, workers=2, curve_features=data.features[:9])
+    assert report.others.shape == (9, len(report.sizes), 9)
+    plain, _ = train_on(data, settings, workers=2)
+    assert plain.model_id == ensemble.model_id
+    energies = ensemble.weights @ data.features[:9].T + ensemble.bias[:, None]
+    found = 0
+    for model, size in enumerate(ensemble.n_selected.tolist()):
+        for i in np.flatnonzero(report.sizes == size):
+            np.testing.assert_allclose(report.others[model, i], energies[model], rtol=1e-9)
+            found += 1
+    assert found > 3

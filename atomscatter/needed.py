@@ -1,0 +1,89 @@
+"""Which parts of the transform a set of feature columns needs.
+
+The powers q of one field come together: computing one of them costs as much as all. A *block* is therefore
+(channel, j1, l1) of order 1 or (channel, j1, l1, j2, l2) of order 2. A block of order 2 needs the field of
+its (channel, j1, l1), and thereby gives the columns of that block of order 1 for nothing. Columns of order 0
+need no field at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atomscatter.errors import ConfigError
+from atomscatter.labels import FeatureLabel
+
+IntArray = NDArray[np.int64]
+Block = tuple[str | int | None, ...]
+"""(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2)."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What has to be computed."""
+
+    first: dict[tuple[int, int], tuple[str, ...]]
+    """(j1, l1) -> channels whose first-order field is needed, in the order of the labels."""
+    second: dict[tuple[int, int, int, int], tuple[str, ...]]
+    """(j1, l1, j2, l2) -> channels whose second-order field is needed, in the order of the labels."""
+    columns: IntArray
+    """All columns that come out of it, ascending: those asked for, and those that come with them."""
+
+    def spectra(self, j1: int, l1: int) -> tuple[str, ...]:
+        """Channels whose first-order field of (j1, l1) is transformed again, in the order of the labels."""
+        wanted = {c for (j, l, *_), found in self.second.items() if (j, l) == (j1, l1) for c in found}  # noqa: E741
+        return tuple(c for c in self.first.get((j1, l1), ()) if c in wanted)
+
+
+def block_of(label: FeatureLabel) -> Block:
+    """The block that a column belongs to."""
+    if label.order == 0:
+        return (label.channel,)
+    if label.order == 1:
+        return (label.channel, label.j1, label.l1)
+    return (label.channel, label.j1, label.l1, label.j2, label.l2)
+
+
+def blocks(labels: Sequence[FeatureLabel]) -> dict[Block, IntArray]:
+    """Columns of each block, in the order of the labels."""
+    found: dict[Block, list[int]] = {}
+    for column, label in enumerate(labels):
+        found.setdefault(block_of(label), []).append(column)
+    return {block: np.array(columns) for block, columns in found.items()}
+
+
+def needed(labels: Sequence[FeatureLabel], columns: Iterable[int]) -> Needed:
+    """What has to be computed for some columns.
+
+    Args:
+        labels: of all columns, as in ``Scattering.labels``.
+        columns: those whose values are wanted; repeated ones count once.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    wanted = sorted({int(column) for column in columns})
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < len(labels):
+        raise ConfigError(f"column {wanted[0] if wanted[0] < 0 else wanted[-1]} is not among {len(labels)}")
+    order = {channel: i for i, channel in enumerate(dict.fromkeys(label.channel for label in labels))}
+    first: dict[tuple[int, int], set[str]] = {}
+    second: dict[tuple[int, int, int, int], set[str]] = {}
+    for label in (labels[column] for column in wanted):
+        if label.j1 is None or label.l1 is None:
+            continue
+        first.setdefault((label.j1, label.l1), set()).add(label.channel)
+        if label.j2 is not None and label.l2 is not None:
+            second.setdefault((label.j1, label.l1, label.j2, label.l2), set()).add(label.channel)
+    computed: set[Block] = {(c,) for c in order}
+    computed |= {(c, *key) for key, channels in first.items() for c in channels}
+    computed |= {(c, *key) for key, channels in second.items() for c in channels}
+    all_columns = [i for i, label in enumerate(labels) if block_of(label) in computed]
+    return Needed(
+        first={key: tuple(sorted(first[key], key=order.__getitem__)) for key in sorted(first)},
+        second={key: tuple(sorted(second[key], key=order.__getitem__)) for key in sorted(second)},
+        columns=np.array(all_columns, dtype=np.int64),
+    )

@@ -1,0 +1,216 @@
+"""The page with the paper's tables and plots, from the numbers of benchmarks/paper_results.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.report import markdown_table, plus_minus
+
+VARIANTS = {
+    "full": "Table I: all features, bagged",
+    "orders-0-1": "Table III: features of order 0 and 1 only, bagged",
+    "non-randomised": "Table IV: not randomised (nested cross-validation, every feature at every step)",
+}
+PAPER = {
+    "full": {
+        "relaxation paths": ("7.44 ± 0.49", "5.52 ± 0.34"),
+        "diffusion": ("12.3 ± 0.50", "11.7 ± 0.51"),
+        "large states": ("9.54 ± 0.25", "6.81 ± 0.23"),
+        "bulk modulus": ("12.8 ± 1.36", "8.92 ± 0.68"),
+    },
+    "orders-0-1": {
+        "relaxation paths": ("8.04 ± 0.59", "5.99 ± 0.39"),
+        "diffusion": ("11.8 ± 0.48", "9.51 ± 0.95"),
+        "large states": ("14.0 ± 0.68", "10.2 ± 0.42"),
+        "bulk modulus": ("39.5 ± 4.82", "25.1 ± 2.92"),
+    },
+    "non-randomised": {
+        "relaxation paths": ("7.50 ± 0.39", "5.64 ± 0.28"),
+        "diffusion": ("11.6 ± 1.01", "11.0 ± 1.03"),
+        "large states": ("9.78 ± 1.98", "6.60 ± 0.81"),
+        "bulk modulus": ("16.6 ± 4.91", "11.5 ± 3.55"),
+    },
+}
+PAPER_SIZES = {"full": "121 ± 64", "orders-0-1": "108 ± 38", "non-randomised": "153 ± 82"}
+LARGE_PARTS = ("scratch", "2x1x1", "2x2x2")
+
+
+def page(results: Mapping[str, Mapping[str, Any]], plots: str) -> str:
+    """Markdown.
+
+    Args:
+        results: numbers of each variant of VARIANTS that was run.
+        plots: folder of the plots, relative to the page.
+    """
+    parts = [
+        "# The paper's tables and figures",
+        "Made by `python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY`.",
+        LABELS_NOTE,
+        PARENTS_NOTE,
+        "The paper's own numbers stand beside for orientation: they are errors on other structures and DFT "
+        "labels.",
+        *(_variant(name, results[name]) for name in VARIANTS if name in results),
+    ]
+    if "full" in results:
+        parts += [_barriers(results), _moduli(results), _model_figures(plots)]
+    parts.append(_data_figures(plots))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _spread(values: Sequence[Any], digits: int) -> str:
+    known = np.array([v for v in values if v is not None], dtype=float)
+    if not len(known):
+        return "no value"
+    return plus_minus(float(known.mean()), float(known.std()), digits)
+
+
+def _variant(name: str, result: Mapping[str, Any]) -> str:
+    rows = []
+    for row in result["errors"]:
+        paper = PAPER[name].get(row["set"], ("", ""))
+        shown = f"  {row['set']}" if row["set"] in LARGE_PARTS else row["set"]
+        rows.append(
+            [
+                shown,
+                str(row["n"]),
+                _spread(row["rmse"], 2),
+                _spread(row["mae"], 2),
+                "" if row["held_out_rmse"] is None else _spread(row["held_out_rmse"], 2),
+                "" if row["flagged"] is None else f"{100 * row['flagged']:.0f} %",
+                *paper,
+            ]
+        )
+    headers = (
+        "set",
+        "structures",
+        "RMSE (meV/atom)",
+        "MAE (meV/atom)",
+        "RMSE, parents held out",
+        "flagged as extrapolating",
+        "paper: RMSE",
+        "paper: MAE",
+    )
+    chosen = result["n_selected"]
+    return "\n".join(
+        [
+            f"## {VARIANTS[name]}",
+            "",
+            markdown_table(headers, rows),
+            f"{result['n_models']} models, {result['n_structures']} structures in {result['n_paths']} "
+            f"relaxation paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} "
+            f"(paper: {PAPER_SIZES[name]}). {result['settings']} "
+            f"Training: {result['training_seconds']:.0f} s. "
+            "± is the standard deviation over the test folds, for M* over the models. "
+            f"{result['machine']}.",
+        ]
+    )
+
+
+def _barriers(results: Mapping[str, Mapping[str, Any]]) -> str:
+    full = results["full"]["barriers"]
+    rows = [
+        [
+            f"{i + 1} (α = {full['alpha'][i]:.1f})",
+            f"{full['reference'][i]:.3f}",
+            f"{full['model'][i]:.3f}",
+            _spread(full["folds"][i], 3),
+            "" if full["held_out"][i] is None else f"{full['held_out'][i]:.3f}",
+        ]
+        for i in range(len(full["reference"]))
+    ]
+    mae = f"{full['mae']:.3f} eV (averaged model), {_spread(full['fold_mae'], 3)} eV (folds)"
+    headers = ("path", "reference (eV)", "averaged model (eV)", "folds (eV)", "parent held out (eV)")
+    others = ", ".join(
+        f"{name} {result['barriers']['mae']:.3f} eV" for name, result in results.items() if name != "full"
+    )
+    return "\n".join(
+        [
+            "## Table II: migration barriers",
+            "",
+            markdown_table(headers, rows),
+            f"MAE {mae}; paper: 0.20 eV. " + (f"Other variants: {others}." if others else ""),
+        ]
+    )
+
+
+def _moduli(results: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for name, result in results.items():
+        values = result["moduli"]
+        held_out = ["", ""]
+        if values.get("held_out_mae_gpa") is not None:
+            held_out = [f"{values['held_out_mae_gpa']:.1f}", f"{values['held_out_mae_percent']:.1f}"]
+        averaged = [
+            f"{values[k]:.1f}" if values[k] is not None else "no value" for k in ("mae_gpa", "mae_percent")
+        ]
+        rows.append(
+            [
+                name,
+                *averaged,
+                _spread(values["fold_mae_gpa"], 1),
+                _spread(values["fold_mae_percent"], 1),
+                *held_out,
+                str(values["without"]),
+            ]
+        )
+    headers = (
+        "variant",
+        "MAE, averaged model (GPa)",
+        "(%)",
+        "MAE, folds (GPa)",
+        "(%)",
+        "MAE, parents held out (GPa)",
+        "(%)",
+        "without a minimum",
+    )
+    return "\n".join(
+        [
+            "## Bulk modulus",
+            "",
+            markdown_table(headers, rows),
+            "Birch-Murnaghan within 5 % of side-length strain of the minimum, for reference and models; "
+            "paper: 3.3 GPa, parabola within 4 %.",
+        ]
+    )
+
+
+def _model_figures(plots: str) -> str:
+    return _figures(
+        plots,
+        (
+            ("learning_curves", "Fig. 5: learning curves of the relaxation paths"),
+            ("learning_curves_extrapolation", "Figs. 6, 8 and 10 (right): learning curves of the other sets"),
+            ("migration_paths", "Fig. 7: energies along migration paths"),
+            (
+                "bulk_moduli",
+                "Figs. 9 and 10 (left): energy against volume; bulk modulus against lithium content",
+            ),
+        ),
+        "Figures of the full model",
+    )
+
+
+def _data_figures(plots: str) -> str:
+    return _figures(
+        plots,
+        (
+            ("energies", "Fig. 1: formation energies of the training structures"),
+            ("wavelets", "Fig. 2: wavelets and hydrogen's orbitals"),
+            ("fields_order1", "Fig. 3: first-order fields"),
+            ("fields_order2", "Fig. 4: second-order fields"),
+            ("voltage", "Fig. 11: average voltage from the relaxed structures (equation C1)"),
+            ("radial_functions", "Fig. 12: radial distribution functions of the relaxed structures"),
+        ),
+        "Figures of the data and the transform",
+    )
+
+
+def _figures(plots: str, figures: Sequence[tuple[str, str]], title: str) -> str:
+    lines = [f"## {title}"]
+    for name, caption in figures:
+        lines += ["", f"{caption}:", "", f"![{caption}]({plots}/{name}.png)"]
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""The paper's tables and figures, from the reference directory and feature stores.
+
+    python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY [--variants full orders-0-1 ...]
+
+FEATURES/stores holds the stores of the relaxation paths, part0 ... (made by benchmarks/full_paths.py and
+``atomscatter featurize``), and gets those of the other sets. Models go to RUN_DIRECTORY; numbers, plots and
+the page (paper.md) to --results. A variant whose numbers are in RUN_DIRECTORY is not trained again, so that
+the command can be repeated, or run for one variant after the other. Without variants: plots and page only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+import paper_figures
+import paper_plots
+from paper_page import VARIANTS, page
+from paper_results import SETS, results_of
+
+from atomscatter.scattering import Scattering
+from service.demo_data import REFERENCE_ENERGIES
+from service.evaluation import evaluate
+from service.feature_store import FeatureStore
+from service.logs import configure_logging
+from service.progress import increments, progress
+from service.reading import LabelledStructure, read_structures
+from service.report import save_model, write_text
+from service.training import FitSettings, TrainingData, training_data
+from workers.featurize import featurize
+from workers.train import train_on
+
+FILES = {"diffusion": "diffusion.extxyz", "large": "large.extxyz.xz", "bulk": "bulk.extxyz.xz"}
+
+
+def main() -> None:
+    given = arguments()
+    configure_logging("normal")
+    numbers = {name: given.run / f"{name}.json" for name in VARIANTS}
+    missing = [name for name in given.variants if not numbers[name].exists()]
+    if missing:
+        train_variants(given, {name: numbers[name] for name in missing})
+    results = {name: json.loads(file.read_text()) for name, file in numbers.items() if file.exists()}
+    folder = given.results / "paper"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in results:
+        write_text(folder / f"{name}.json", numbers[name].read_text())
+    if "full" in results:
+        paper_plots.draw(results["full"], folder)
+    if not given.without_data_figures:
+        paper_figures.draw_all(given.reference, folder)
+    write_text(given.results / "paper.md", page(results, folder.name))
+    print(f"wrote {given.results / 'paper.md'}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--variants", nargs="*", choices=tuple(VARIANTS), default=tuple(VARIANTS))
+    parser.add_argument(
+        "--parts", nargs="+", help="stores to train with; default: all part* in FEATURES/stores"
+    )
+    parser.add_argument("--results", type=Path, default=common.RESULTS)
+    parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
+    parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
+    parser.add_argument("--invariance", type=float, default=FitSettings.invariance, help="0: the paper's fit")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument(
+        "--without-data-figures", action="store_true", help="leave Figs. 1-4, 11, 12 as they are"
+    )
+    return parser.parse_args()
+
+
+def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
+    settings = FitSettings(
+        bootstraps=given.bootstraps, max_features=given.max_features, invariance=given.invariance
+    )
+    if variant == "orders-0-1":
+        return replace(settings, orders="0-1")
+    return replace(settings, selection="full") if variant == "non-randomised" else settings
+
+
+def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None:
+    """Train each variant, save its model, and write its numbers to its file."""
+    stores = given.features / "stores"
+    parts = given.parts or sorted(path.name for path in stores.glob("part*"))
+    if not parts:
+        sys.exit(f"{stores} holds no store part0 ...")
+    data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
+    others, features = other_sets(given, data.scattering_config)
+    for variant, file in files.items():
+        fit = settings_of(variant, given)
+        with progress(f"Training, {variant}", fit.folds * fit.models_per_fold, "models") as advance:
+            ensemble, training = train_on(
+                data,
+                fit,
+                workers=given.workers,
+                references=REFERENCE_ENERGIES,
+                curve_features=np.vstack([features[kind] for kind in SETS]),
+                on_progress=increments(advance),
+            )
+        save_model(ensemble, training, given.run / variant)
+        evaluated = {kind: evaluate(ensemble, others[kind], features[kind]) for kind in SETS}
+        values = results_of(training, data.path_ids, evaluated)
+        about = {
+            "model": ensemble.model_id,
+            "settings": described(data, fit),
+            "machine": common.machine_line(common.machine("ray", "zarr")),
+        }
+        write_numbers(file, about | values)
+
+
+def other_sets(
+    given: argparse.Namespace, config: Mapping[str, Any]
+) -> tuple[dict[str, list[LabelledStructure]], dict[str, np.ndarray]]:
+    """Structures and features of the sets that are not trained on."""
+    scattering = Scattering.from_config(config)
+    structures, features = {}, {}
+    for kind in SETS:
+        structures[kind], bad = read_structures(
+            [given.reference / FILES[kind]], path_key="path_id", need_energy=True
+        )
+        if bad:
+            sys.exit(str(bad[0]))
+        with progress(f"Features, {kind}", len(structures[kind])) as advance:
+            place = given.features / "stores" / kind
+            store = featurize(structures[kind], scattering, place, workers=given.workers, on_progress=advance)
+        features[kind] = np.asarray(store.features[:])
+    return structures, features
+
+
+def described(data: TrainingData, fit: FitSettings) -> str:
+    """One sentence about transform and fit."""
+    config = data.scattering_config
+    return (
+        f"Transform: β {config['beta']} Å, {config['scales']} scales, {data.features.shape[1]} features; "
+        f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
+    )
+
+
+def write_numbers(file: Path, values: Mapping[str, Any]) -> None:
+    """JSON with one line for each entry; seven significant digits."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.7g}")
+        if isinstance(value, dict):
+            return {k: rounded(v) for k, v in value.items()}
+        return [rounded(v) for v in value] if isinstance(value, list) else value
+
+    lines = [f"{json.dumps(k)}: {json.dumps(rounded(v), allow_nan=False)}" for k, v in values.items()]
+    write_text(file, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

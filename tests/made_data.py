@@ -1,0 +1,58 @@
+"""Feature stores in memory with made-up features, and training in this process, without Ray."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+import workers.train as train_module
+from atomscatter.ensemble import Ensemble
+from atomscatter.scattering import Scattering
+from service.training import FitSettings, training_data
+from workers.fit_worker import FitWorker
+
+SCATTERING = Scattering(beta=1.0, scales=2, n=1, powers=(1.0, 2.0))  # 60 features
+
+
+@dataclass
+class MadeStore:
+    """What training needs of a feature store."""
+
+    path_ids: list[str]
+    compositions: list[str]
+    features: np.ndarray
+    energies: np.ndarray
+    data_hash: str
+    scattering_config: dict = field(default_factory=lambda: SCATTERING.config)
+
+    @property
+    def n_atoms(self):
+        return np.ones(len(self.path_ids))
+
+    @property
+    def originals(self):
+        return np.full(len(self.path_ids), -1)
+
+
+def made_store(names, seed) -> MadeStore:
+    """Five structures for each path."""
+    rng = np.random.default_rng(seed)
+    hidden = np.repeat(rng.normal(size=(len(names), 4)), 5, axis=0)
+    hidden += 0.3 * rng.normal(size=hidden.shape)
+    mixing = np.random.default_rng(99).normal(size=(4, SCATTERING.n_features))
+    features = 3 + hidden @ mixing + 0.4 * rng.normal(size=(len(hidden), SCATTERING.n_features))
+    energies = -4 + 0.3 * hidden[:, 0] - 0.1 * hidden[:, 1] + 0.02 * rng.normal(size=len(hidden))
+    ids = [name for name in names for _ in range(5)]
+    return MadeStore(ids, ["AB"[len(name) % 2] for name in ids], features, energies, f"hash of {names[0]}")
+
+
+def trained_here(store: MadeStore, settings: FitSettings) -> Ensemble:
+    """The trained ensemble; starting Ray would take longer than all of this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_module, "_fit_all", _fit_here)
+        return train_module.train_on(training_data(store), settings)[0]
+
+
+def _fit_here(X, problem, *_):
+    worker, n_models = FitWorker(X, problem), problem.settings.models_per_fold
+    return [worker.fit(fold, 0, n_models) for fold in range(problem.settings.folds)]
