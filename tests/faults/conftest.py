@@ -14,7 +14,7 @@ from workers.cluster import connect
 from workers.featurize import featurize
 
 N_STRUCTURES = 96
-CHUNK_ROWS = 2  # 48 units of about 30 ms
+CHUNK_ROWS = 3  # 32 units of about 50 ms
 
 
 @pytest.fixture(scope="session")

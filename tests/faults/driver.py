@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from atomscatter.scattering import Scattering
+from service.logs import configure_logging
 from service.reading import read_structures
 from tests.faults.marked import leave_marks
 from tests.ray_head import ROOT
@@ -33,6 +34,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--chunk-rows", type=int, required=True)
     options = parser.parse_args()
+    configure_logging("verbose")
     leave_marks(options.marks, seconds=options.seconds)
     structures, _ = read_structures([options.data], need_energy=True)
     featurize(

@@ -54,6 +54,13 @@ class Marks:
             time.sleep(0.01)
         raise AssertionError("no worker was at work")
 
+    def wait_for_end(self, seconds=60):
+        """Until nobody is at work: workers that lost their driver end at the latest with their unit."""
+        deadline = time.monotonic() + seconds
+        while self.at_work():
+            assert time.monotonic() < deadline, "workers outlive their driver"
+            time.sleep(0.05)
+
 
 def leave_marks(file, *, seconds=0.0, tickets=None):
     """Let ``workers.featurize`` use workers that leave marks; for the process that hands out work.
@@ -97,7 +104,7 @@ def _marked(file, seconds, tickets):
 
         def mark(self, what, unit):
             mark = {"what": what, "unit": unit, "pid": os.getpid(), "node": self.node, "time": time.time()}
-            with open(file, "a") as marks:  # one write of a line is never mixed with another's
+            with Path(file).open("a") as marks:  # one write of a line is never mixed with another's
                 marks.write(json.dumps(mark) + "\n")
 
     return MarkedFeaturizer
@@ -123,7 +130,7 @@ def pause_while_writing(tickets):
         if stage == "in place":
             rename(source, target, **options)
         elif stage != "written":
-            os.truncate(source, os.path.getsize(source) // 2 if stage == "half written" else 0)
+            os.truncate(source, Path(source).stat().st_size // 2 if stage == "half written" else 0)
         ticket.rename(ticket.with_suffix(""))
         time.sleep(300)  # to be killed here
         raise AssertionError("nobody came")
