@@ -63,9 +63,9 @@ def undisturbed(run, tmp_path_factory):
     return run(tmp_path_factory.mktemp("undisturbed") / "store")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def local_ray():
-    """A connection that several runs of a test share."""
+    """A connection that the runs of a module share."""
     with connect(workers=2):
         yield
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from atomscatter.scattering import Scattering
 from service.training import TrainingData
 
 
@@ -17,6 +18,6 @@ def training_data(n_paths=40, length=5, n_features=200):
         path_ids=tuple(f"path {p}" for p in path),
         compositions=tuple("AB"[p % 2] for p in path),
         feature_orders=np.repeat([0, 1, 2], [2, n_features // 2 - 2, n_features - n_features // 2]),
-        scattering_config={"beta": 0.5},
+        scattering_config=Scattering(beta=1.0, scales=2).config,
         data_hash="hash of the data",
     )

@@ -66,7 +66,7 @@ def damaged(file, damage, rng):
         file.write_bytes(content)
 
 
-@pytest.mark.parametrize(("damage", "times"), cases())
+@pytest.mark.parametrize(("damage", "times"), list(cases()))
 def test_every_damage_is_noticed_and_named(damage, times, copy, run, injected):
     rng = np.random.default_rng(11)
     files = files_of(copy)
@@ -81,7 +81,7 @@ def test_every_damage_is_noticed_and_named(damage, times, copy, run, injected):
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, delete])
-def test_damaged_chunks_are_computed_again(damage, copy, run, undisturbed, local_ray):
+def test_damaged_chunks_are_computed_again(damage, local_ray, copy, run, undisturbed):
     rng = np.random.default_rng(3)
     store = FeatureStore.open(copy)
     units = sorted(int(u) for u in rng.choice(store.n_units, size=10, replace=False))

@@ -53,7 +53,7 @@ def killing(tickets, stages):
 
 @times(4, 20)
 @pytest.mark.fault("kill -9 of a worker process while it writes a chunk")
-def test_workers_killed_while_they_write_a_chunk(times, run, undisturbed, local_ray, tmp_path, injected):
+def test_workers_killed_while_they_write_a_chunk(times, local_ray, run, undisturbed, tmp_path, injected):
     stages = [STAGES[i % len(STAGES)] for i in range(times)]
     progress = []
     with (
