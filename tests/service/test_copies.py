@@ -51,7 +51,7 @@ def test_share_out_of_range(structures, share):
 
 
 def test_no_copies(structures):
-    assert with_translated_copies(structures, 0) == structures
+    assert list(with_translated_copies(structures, 0)) == structures
 
 
 def test_store_knows_the_originals_and_its_hash_depends_on_them(tmp_path, structures):

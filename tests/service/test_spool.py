@@ -69,7 +69,7 @@ def test_the_store_and_the_copies_are_those_of_a_list(structures, tmp_path):
 
 def test_a_full_disk_is_named(structures, monkeypatch):
     def full(*_, **__):
-        return open("/dev/full", "wb", buffering=0)  # noqa: SIM115, PTH123
+        return open("/dev/full", "wb", buffering=0)  # noqa: PTH123
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     from atomscatter.errors import StoreError
