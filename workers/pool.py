@@ -42,8 +42,9 @@ def run_units(
     """Run ``actor.method(*arguments)`` for every unit on a pool of actors, in the order of the mapping.
 
     An actor holds one unit at a time, or as many short ones as it works on in half a second: so memory and
-    lost work stay bounded, and it does not wait for this process. When an actor's process dies, a new one
-    takes its place and its units are given out again. A unit may therefore run more than once;
+    lost work stay bounded, and it does not wait for this process. Units behind a long one go to others that
+    have nothing to do. When an actor's process dies, a new one takes its place and its units are given out
+    again. A unit may therefore run more than once;
     ``on_result`` is called exactly once for each, in this process, as results arrive.
 
     Args:
@@ -145,6 +146,8 @@ class _Pool(Generic[UnitId]):
         self._fill(worker)
 
     def _fill(self, worker: _Worker[UnitId]) -> None:
+        if not worker.pending and not self._waiting:
+            self._take_over()
         while self._wants_more(worker):
             if not worker.pending:
                 worker.since = time.monotonic()
@@ -167,6 +170,19 @@ class _Pool(Generic[UnitId]):
             return False
         # The last units are not hoarded: one is left for each of the others.
         return len(worker.pending) < self._depth() and len(self._waiting) >= self._n_workers
+
+    def _take_over(self) -> None:
+        """Let units wait for any worker again that wait behind another one, which may be a long one."""
+        import ray
+
+        fullest = max(self._busy.values(), key=lambda worker: len(worker.pending), default=None)
+        if fullest is None:
+            return
+        behind = list(fullest.pending)[1:]
+        for reference in behind[len(behind) // 2 :]:
+            ray.cancel(reference)  # should it run all the same, its result is the same
+            self._waiting.append(fullest.pending.pop(reference))
+            del self._busy[reference]
 
     def _depth(self) -> int:
         """Units that an actor should hold."""
