@@ -93,6 +93,7 @@ class _Pool(Generic[UnitId]):
         self._deaths_at_start = 0
         self._starting: dict[Any, _Worker[UnitId]] = {}  # by the reference that tells that the actor is up
         self._busy: dict[Any, _Worker[UnitId]] = {}  # by the reference of a unit's result
+        self._ready: deque[Any] = deque()  # of these references, not looked at yet
         self._log = structlog.get_logger()
 
     def run(self, n_workers: int) -> None:
@@ -118,6 +119,12 @@ class _Pool(Generic[UnitId]):
         self._starting[actor.__ray_ready__.remote()] = _Worker(actor)
 
     def _next_ready(self) -> Any:
+        if not self._ready:
+            self._ready.extend(self._wait())
+        return self._ready.popleft()
+
+    def _wait(self) -> list[Any]:
+        """All references that are ready now, at least one: a wait takes longer the more there are."""
         import ray
 
         while True:
@@ -125,7 +132,7 @@ class _Pool(Generic[UnitId]):
             references = [*self._busy, *self._starting]
             ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS, fetch_local=False)
             if ready:
-                return ready[0]
+                return ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)[0]
             if not self._busy:
                 self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
 
