@@ -181,8 +181,8 @@ def training(costs, n, nodes):
 
 
 ANSWERS = {
-    "ledger": "several stores (`train --store` takes many), each with a driver and a ledger of its own; a note "
-    "is for a whole chunk of 256 structures, not for each.",
+    "ledger": "several stores (`train --store` takes many), each with a driver and a ledger of its own; a "
+    "note is for a whole chunk of 256 structures, not for each.",
     "driver: units": "several stores, each with a driver of its own. All results that are there are taken at "
     "once, and a worker waits for its next unit only between units that last seconds.",
     "driver: memory": "several stores. Structures wait in a file; what remains is names and numbers.",
@@ -241,8 +241,8 @@ def markdown(about, costs, found):
 Measured here: the costs below. Taken for granted: nodes of {CORES} cores and {NODE_GIB} GiB,
 {NETWORK / 1e9:g} GB/s of network for each, {SHARED_STORAGE / 1e9:g} GB/s of shared storage in all,
 {ACTORS_PER_SECOND} actors started per second (Ray's release log 1.12), {DRIVER_GIB} GiB for the process that
-hands out work. Structures of {ATOMS} atoms, units of {ROWS}. "Load" is need over offer: above 1, that part breaks
-or sets the pace. The time is what the processors alone would need.
+hands out work. Structures of {ATOMS} atoms, units of {ROWS}. "Load" is need over offer: above 1, that part
+breaks or sets the pace. The time is what the processors alone would need.
 
 {table(["cost", "value"], list(costs.items()))}
 
