@@ -45,13 +45,10 @@ def copy(undisturbed, tmp_path):
     return shutil.copytree(undisturbed.path, tmp_path / "store")
 
 
-def files_of(store):
-    """All files but the ledger (below) and the lock."""
-    return [
-        file
-        for file in sorted(store.rglob("*"))
-        if file.is_file() and not file.name.startswith(("ledger", "writer.lock"))
-    ]
+def files_of(store, *, ledger=False):
+    """All files but the lock: those of the ledger, or the others."""
+    files = [file for file in sorted(store.rglob("*")) if file.is_file() and file.name != "writer.lock"]
+    return [file for file in files if file.relative_to(store).parts[0].startswith("ledger") == ledger]
 
 
 @contextlib.contextmanager
@@ -102,7 +99,7 @@ def test_a_damaged_ledger_never_lies(damage, copy):
     """It is refused, a chunk is named as damaged, or it tells what it told before."""
     rng = np.random.default_rng(4)
     expected = FeatureStore.open(copy).completed_units()
-    ledgers = [file for file in sorted(copy.rglob("*")) if file.name.startswith("ledger") and file.is_file()]
+    ledgers = files_of(copy, ledger=True)
     outcomes = {"refused": 0, "the same": 0}
     for _ in range(20):
         file = ledgers[rng.integers(len(ledgers))]

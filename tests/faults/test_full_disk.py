@@ -7,12 +7,14 @@ import pytest
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import StoreError
+from atomscatter.scattering import Scattering
 from service.feature_store import FeatureStore
 from service.jobs import JobLedger
-from service.ledger import Ledger, Unit
+from service.ledger import Unit
 from service.report import save_model
 from service.training import FitSettings
 from tests.faults.data import training_data
+from tests.faults.driver import SETTINGS
 from tests.faults.times import times
 from workers.train import train_on
 
@@ -64,11 +66,11 @@ def test_a_disk_too_small_for_an_empty_store_is_left_empty(run, local_ray, small
 
 @times(1, 3)
 @pytest.mark.fault("full disk under the ledger")
-def test_full_under_the_ledgers(times, small_disk, injected):
+def test_full_under_the_ledgers(times, structures, small_disk, injected):
     for i in range(times):
         small = f"{256 * (i + 1)}k"
         disk = small_disk(small)
-        fill_ledger_of_units(disk / f"ledger {i}.sqlite", lambda: small_disk("8m"))
+        fill_ledger_of_units(disk / f"store {i}", structures, lambda: small_disk("8m"))
         remove_all_in(disk)
         small_disk(small)
         fill_ledger_of_jobs(disk / f"jobs {i}.sqlite", lambda: small_disk("8m"))
@@ -76,8 +78,8 @@ def test_full_under_the_ledgers(times, small_disk, injected):
     injected(times, "error names the ledger, all that was noted stays readable, goes on when there is room")
 
 
-def fill_ledger_of_units(path, make_room):
-    Ledger.create(path, {})
+def fill_ledger_of_units(path, structures, make_room):
+    store = FeatureStore.create(path, structures, Scattering(**SETTINGS))
     recorded = []
 
     def record_until_full(ledger):
@@ -85,17 +87,16 @@ def fill_ledger_of_units(path, make_room):
             ledger.record(Unit(number, "1" * 64, "2" * 64, "3" * 64))
             recorded.append(number)
 
-    with Ledger.open(path, write=True) as ledger:
-        with pytest.raises(StoreError, match=rf"{path.name}: no space left"):
+    with store.writing() as ledger:
+        with pytest.raises(StoreError, match=rf"{path.name}.*: no space left"):
             record_until_full(ledger)
-        with Ledger.open(path) as reader:
-            assert sorted(reader.units()) == recorded
+        assert sorted(store.completed_units()) == recorded
     assert recorded
     make_room()
-    with Ledger.open(path, write=True) as ledger:
+    with store.writing() as ledger:
         assert sorted(ledger.units()) == recorded
         ledger.record(Unit(len(recorded), "1" * 64, "2" * 64, "3" * 64))
-        assert len(ledger.units()) == len(recorded) + 1
+    assert len(FeatureStore.open(path, check=False).completed_units()) == len(recorded) + 1
 
 
 def fill_ledger_of_jobs(path, make_room):
