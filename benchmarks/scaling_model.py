@@ -2,31 +2,30 @@
 
     python benchmarks/scaling_model.py [--out DIR]
 
-First the costs are measured: processor seconds of a transform, of a chunk, of handing out a unit and of a fit
-(they do not depend on what else the machine does), wall seconds of notes in the ledger (they wait for the
-disk), bytes of everything. Then they are multiplied. The model is simple on purpose: every stage has a rate
-that the hardware offers and one that the run needs, and the stage with the largest quotient breaks first.
+First the costs are measured: processor seconds of a transform, of a chunk and of handing out a unit (which
+depend little on what else the machine does), wall seconds of notes in the ledger (they wait for the disk),
+bytes of everything; those of a fit are the recorded ones of fit_500.py. Then they are multiplied. The model is
+simple on purpose: every stage has a rate that the hardware offers and one that the run needs, and the stage
+with the largest quotient breaks first.
 """
 
 import argparse
+import json
+import re
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
 
-from atomscatter.resampling import path_folds
 from atomscatter.scattering import Scattering
 from service.feature_store import ChunkWriter, FeatureStore, chunk_name
 from service.ledger import Unit
 from service.reading import LabelledStructure
 from service.spool import StructureSpool
-from service.training import FitSettings
 from workers.cluster import connect
-from workers.fit_worker import FitWorker, Problem
 from workers.pool import run_units
 
 ROWS = 256  # of a chunk, for many structures
@@ -106,34 +105,16 @@ def measure_handing_out():
     return {"handing out s": handing_out, "ray.wait s for each reference": wait / len(references)}
 
 
-def measure_fit(columns=1641, models=3):
-    """Processor seconds of a model, for its Gram matrix and for the rest, at two sizes."""
-    rng = np.random.default_rng(0)
-    found = {}
-    for n_rows in (2500, 5000):
-        n_paths = n_rows // 50
-        X = rng.standard_normal((n_rows, columns)) * 0.1 + rng.standard_normal(
-            (n_rows, 8)
-        ) @ rng.standard_normal((8, columns))
-        settings = FitSettings(bootstraps=100)
-        problem = Problem(
-            y=X[:, :20].sum(axis=1) + 0.1 * rng.standard_normal(n_rows),
-            path_offsets=np.arange(0, n_rows + 1, 50),
-            path_fold=path_folds(["A"] * n_paths, settings.folds, 0),
-            settings=replace(settings, max_features=1000),
-            sizes=np.array([1, 10, 100, 1000]),
-            by_gram=True,
-            is_structure=np.ones(n_rows, dtype=bool),
-        )
-        fitted = FitWorker(X, problem).fit(0, 0, models)
-        found[n_rows] = np.mean([model.seconds for model in fitted], axis=0)
-    (gram_a, rest_a), (gram_b, rest_b) = found.values()
-    per_row = max(rest_b - rest_a, 0.0) / 2500
+def recorded_fit():
+    """Processor seconds of the models of benchmarks/fit_500.py, as last recorded; both parts are taken to
+    grow with the number of structures."""
+    found = json.loads((RESULTS / "fit_500.json").read_text())
+    numbers = re.findall(r"(\d+) (?:models|structures|columns)", found["what"])
+    models, n, columns = map(int, numbers)
     return {
         "columns": columns,
-        "Gram s of a model and a structure": (gram_a + gram_b) / 7500,
-        "rest s of a model": max(rest_a - 2500 * per_row, 0.0),
-        "rest s of a model and a structure": per_row,
+        "Gram s of a model and a structure": found["processor_seconds_gram"] / models / n,
+        "rest s of a model and a structure": found["processor_seconds_models"] / models / n,
         "Gram bytes of a model": 8 * columns**2,
     }
 
@@ -163,20 +144,18 @@ def featurization(costs, n, nodes):
 
 
 def training(costs, n, nodes):
-    """The same for 500 models."""
-    cores, models = nodes * CORES, 500
+    """The same for 500 models. A unit is a batch of 25 models: more cores than batches have nothing to do."""
+    models = 500
+    batches = models // 25
     matrix = 8 * n * costs["columns"]
-    work = models * (
-        n * (costs["Gram s of a model and a structure"] + costs["rest s of a model and a structure"])
-        + costs["rest s of a model"]
-    )
-    # A unit is a batch of 25 models: more workers than batches have nothing to do.
-    wall = work / min(cores, models / 25)
+    each = costs["Gram s of a model and a structure"] + costs["rest s of a model and a structure"]
+    wall = models * n * each / min(nodes * CORES, batches)
     return wall, [
         ("driver: the matrix of all features, GiB", matrix / 2**30, DRIVER_GIB),
         ("node: the matrix in its object store, GiB", matrix / 2**30, 0.3 * NODE_GIB),
-        ("driver: matrix to the nodes, bytes/s", min(nodes, 20) * matrix / max(wall, 1), NETWORK),
-        ("workers: batches of models for each core", cores / (models / 25), 1),
+        ("driver: matrix to the nodes with a batch, bytes/s", min(nodes, batches) * matrix / wall, NETWORK),
+        ("node: Gram matrices of a batch, GiB", 25 * costs["Gram bytes of a model"] / 2**30, 0.5 * NODE_GIB),
+        ("GCS: actors started within a tenth of the run, 1/s", batches / (0.1 * wall), ACTORS_PER_SECOND),
     ]
 
 
@@ -194,8 +173,6 @@ ANSWERS = {
     "paths, so workers could add those of their own chunks; that is not built.",
     "driver: matrix": "nothing yet; the same sum would need no copy of the matrix.",
     "node": "nothing yet; the same sum would need no copy of the matrix.",
-    "workers": "batches of 25 models share the products of paths; smaller batches would use more cores and "
-    "compute more in all. The time given is with the cores that have a batch.",
 }
 
 
@@ -242,7 +219,10 @@ Measured here: the costs below. Taken for granted: nodes of {CORES} cores and {N
 {NETWORK / 1e9:g} GB/s of network for each, {SHARED_STORAGE / 1e9:g} GB/s of shared storage in all,
 {ACTORS_PER_SECOND} actors started per second (Ray's release log 1.12), {DRIVER_GIB} GiB for the process that
 hands out work. Structures of {ATOMS} atoms, units of {ROWS}. "Load" is need over offer: above 1, that part
-breaks or sets the pace. The time is what the processors alone would need.
+breaks or sets the pace. The time is what the processors alone would need. Units never pass the GCS: the
+driver sends them to the actors, so that its tasks per second are those of starting actors. 10^6 structures
+are 3,907 units, which keep as many cores busy, not more. A training has 20 units (batches of 25 models, which
+share the products of paths): it keeps 20 cores busy, not more.
 
 {table(["cost", "value"], list(costs.items()))}
 
@@ -266,7 +246,7 @@ def main():
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    costs = measure_featurization() | measure_handing_out() | measure_fit()
+    costs = measure_featurization() | measure_handing_out() | recorded_fit()
     about = machine("numba", "ray", "zarr")
     found = list(scenarios(costs))
     data = {"machine": about, "costs": costs, "scenarios": found}
