@@ -5,8 +5,8 @@
 First the costs are measured: processor seconds of a transform, of a chunk and of handing out a unit (which
 depend little on what else the machine does), wall seconds of notes in the ledger (they wait for the disk),
 bytes of everything; those of a fit are the recorded ones of fit_500.py. Then they are multiplied. The model
-is simple on purpose: every stage has a rate that the hardware offers and one that the run needs, and the stage
-with the largest quotient breaks first.
+is simple on purpose: every stage has a rate that the hardware offers and one that the run needs, and the
+stage with the largest quotient breaks first.
 """
 
 import argparse

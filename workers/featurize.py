@@ -110,7 +110,7 @@ def _compute(
 ) -> None:
     # Longest first, so that no worker is left alone with a long unit; cost goes with the volume.
     costs = {unit: sum(structures[row].atoms.get_volume() for row in store.unit_rows(unit)) for unit in units}
-    jobs = _Jobs(store, structures, sorted(units, key=lambda unit: (-costs[unit], unit)))
+    jobs = UnitsOfWork(store, structures, sorted(units, key=lambda unit: (-costs[unit], unit)))
 
     def completed(unit: int, chunk_hash: str) -> None:
         config_hash = store.scattering_config_hash
@@ -126,8 +126,8 @@ def _compute(
         raise
 
 
-class _Jobs(Mapping[int, tuple[int, list[_Job]]]):
-    """Arguments of the units, put together when a unit is handed out."""
+class UnitsOfWork(Mapping[int, tuple[int, list[_Job]]]):
+    """Arguments of :meth:`Featurizer.featurize` for each unit, put together when they are asked for."""
 
     def __init__(
         self, store: FeatureStore, structures: Sequence[LabelledStructure], order: Sequence[int]

@@ -7,11 +7,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from atomscatter.scattering import Scattering
+from service.feature_store import FeatureStore
+from service.ledger import Unit
 from service.reading import read_structures
 from tests.faults.driver import SETTINGS
 from tests.faults.table import FaultTable
 from workers.cluster import connect
-from workers.featurize import featurize
+from workers.featurize import Featurizer, UnitsOfWork, featurize
 
 N_STRUCTURES = 96
 CHUNK_ROWS = 3  # 32 units of about 50 ms
@@ -58,9 +60,17 @@ def run(structures):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(run, tmp_path_factory):
-    """A store that nothing happened to."""
-    return run(tmp_path_factory.mktemp("undisturbed") / "store")
+def undisturbed(structures, tmp_path_factory):
+    """A store that nothing happened to: made here, unit after unit, without Ray."""
+    path = tmp_path_factory.mktemp("undisturbed") / "store"
+    store = FeatureStore.create(path, structures, Scattering(**SETTINGS), chunk_rows=CHUNK_ROWS)
+    worker = Featurizer(store.scattering_config, str(path))
+    jobs = UnitsOfWork(store, structures, range(store.n_units))
+    with store.writing() as ledger:
+        for unit in jobs:
+            chunk_hash = worker.featurize(*jobs[unit])
+            ledger.record(Unit(unit, store.unit_input_hash(unit), store.scattering_config_hash, chunk_hash))
+    return FeatureStore.open(path)
 
 
 @pytest.fixture(scope="module")
