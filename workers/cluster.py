@@ -139,7 +139,8 @@ def _remove_failed_ray(directory: Path, lock: IO[str]) -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if any(str(directory) in argument for argument in process.cmdline()):
-                process.kill()
+                for daemon in [*process.children(recursive=True), process]:
+                    daemon.kill()
     shutil.rmtree(directory, ignore_errors=True)
     lock.close()
 
