@@ -1,12 +1,12 @@
 """Memory of the process that hands out work, object store and the cost of handing out, with small units.
 
-    python benchmarks/backpressure.py [--structures 100000] [--out DIR]
+    python benchmarks/backpressure.py [--structures 100000] [--rows 256 16] [--out DIR]
 
 1. Memory: random 64-atom structures go the way of ``atomscatter featurize``: into the spool that reading
    fills, into a new store, and through the pool to two workers. Only the transform is replaced, by a row of
    constants of the default configuration's length, so that hundreds of thousands of structures pass in
    minutes; everything that this process does is what it does in a real run. Once with the units that the
-   package chooses (256 rows) and once with units of 16 rows, sixteen times as many.
+   package chooses for so many (256 rows) and once with units of 16 rows, sixteen times as many.
    Sampled ten times a second: resident set of this process, use of Ray's object store.
 2. Handing out: units that sleep for a known time, on two workers. What a worker waits for its next unit,
    between the first and the last, as a share of its time: "idle". Sleep and not work, so that it does not
@@ -173,9 +173,10 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--structures", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[256, 16], help="of a unit")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    memory = [measure_memory(options.structures, rows) for rows in (None, 16)]
+    memory = [measure_memory(options.structures, rows) for rows in options.rows]
     for row in memory:
         print(row, flush=True)
         assert row["peak MiB"] < LIMIT_MIB, "the process that hands out work takes too much memory"
