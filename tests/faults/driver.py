@@ -63,13 +63,22 @@ def driver(data, store, marks, *, chunk_rows, prefix=(), environment=None, **opt
     )
     try:
         yield process
+    except BaseException as error:
+        error.add_note(f"the driver said:\n{_end(process)}")
+        raise
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _end(process)
 
 
-def ended_well(process, seconds=240):
+def _end(process):
+    """Kill it with its children; what it has written to standard error and nobody has read."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return "" if process.stderr.closed else process.communicate()[1]
+
+
+def ended_well(process, seconds=600):
     """Wait for the end of the process; what it completed, line by line."""
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, err

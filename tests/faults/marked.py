@@ -44,7 +44,7 @@ class Marks:
         last = {mark.pid: mark for mark in self.all()}
         return [mark for pid, mark in last.items() if mark.what == "begin" and Path(f"/proc/{pid}").exists()]
 
-    def wait_for_work(self, accept=lambda mark: True, seconds=60):
+    def wait_for_work(self, accept=lambda mark: True, seconds=300):
         """The mark of a process that is at work now; the newest, so that it stays at it for a while."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -54,7 +54,7 @@ class Marks:
             time.sleep(0.01)
         raise AssertionError("no worker was at work")
 
-    def wait_for_end(self, seconds=60):
+    def wait_for_end(self, seconds=180):
         """Until nobody is at work: workers that lost their driver end at the latest with their unit."""
         deadline = time.monotonic() + seconds
         while self.at_work():

@@ -50,7 +50,7 @@ class RayNode:
             return [process for process in below if process.name() == name]
         return []
 
-    def wait_for(self, name, seconds=90):
+    def wait_for(self, name, seconds=180):
         deadline = time.monotonic() + seconds
         while not (found := self.processes(name)):
             assert self.process.poll() is None, self.log.read_text()

@@ -42,7 +42,7 @@ def test_without_the_gcs_a_driver_ends_and_is_resumed(times, data_file, undistur
             process.stdout.readline()
             marks.wait_for_work()
             cluster.head.wait_for("gcs_server").kill()
-            process.communicate(timeout=120)
+            process.communicate(timeout=240)
             exits.append(process.returncode)
         marks.wait_for_end()
         noted = set(FeatureStore.open(path, check=False).completed_units())
@@ -96,7 +96,7 @@ def test_a_job_survives_the_head_of_its_cluster(times, data_file, tmp_path, monk
     )
 
 
-def wait_until_half_done(client, job, seconds=120):
+def wait_until_half_done(client, job, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = client.get(f"/v1/jobs/{job}").json()

@@ -36,7 +36,7 @@ def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undistur
                 workers = raylet.children(recursive=True)
                 raylet.kill()
                 killed.append(mark)
-                _, alive = psutil.wait_procs(workers, timeout=60)
+                _, alive = psutil.wait_procs(workers, timeout=180)
                 assert alive == [], "workers outlive their node"
                 node = cluster.add()
             ended_well(process)

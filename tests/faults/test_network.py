@@ -63,7 +63,7 @@ def run_with_a_cut(net, cluster, length, data_file, undisturbed, folder):
         environment=cluster.environment,
         prefix=net.prefix("a"),
     ) as process:
-        far = marks.wait_for_work(lambda mark: mark.pid in pids_below(raylet), 120)
+        far = marks.wait_for_work(lambda mark: mark.pid in pids_below(raylet))
         assert net.reaches()
         net.cut()
         began = time.monotonic()

@@ -59,7 +59,7 @@ def stop_a_worker(stopped_for, cluster, data_file, undisturbed, folder):
     assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
 
 
-def wait_for_both(marks, seconds=120):
+def wait_for_both(marks, seconds=300):
     deadline = time.monotonic() + seconds
     while len({mark.pid for mark in marks.all()}) < 2:
         assert time.monotonic() < deadline, "the second worker did not start"
