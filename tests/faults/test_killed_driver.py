@@ -18,7 +18,7 @@ WORKERS = 2
 SECONDS = 0.6  # that a unit takes longer than it would
 
 
-@times(2, 10)
+@times(1, 10)
 @pytest.mark.fault("kill -9 of the driver")
 def test_a_killed_driver_is_resumed_where_it_was(times, data_file, undisturbed, tmp_path, injected):
     path, marks = tmp_path / "store", Marks(tmp_path / "marks")

@@ -17,7 +17,7 @@ from tests.faults.times import times
 SECONDS = 0.6
 
 
-@times(1, 5)
+@times(0, 5)
 @pytest.mark.fault("kill -9 of the GCS alone under a driver")
 def test_without_the_gcs_a_driver_ends_and_is_resumed(times, data_file, undisturbed, tmp_path, injected):
     path, marks = tmp_path / "store", Marks(tmp_path / "marks")

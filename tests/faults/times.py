@@ -4,8 +4,8 @@ import pytest
 
 
 def times(short, full, minutes=30):
-    """Parameter ``times`` of a test; ``full`` runs with ``pytest -m chaos`` only."""
+    """Parameter ``times`` of a test; ``full`` runs with ``pytest -m chaos`` only, and without a short
+    version (0) the whole test does."""
     marks = (pytest.mark.chaos, pytest.mark.timeout(60 * minutes))
-    return pytest.mark.parametrize(
-        "times", [pytest.param(short, id="short"), pytest.param(full, id="full", marks=marks)]
-    )
+    cases = [pytest.param(short, id="short")] if short else []
+    return pytest.mark.parametrize("times", [*cases, pytest.param(full, id="full", marks=marks)])
