@@ -132,7 +132,8 @@ class _Pool(Generic[UnitId]):
             references = [*self._busy, *self._starting]
             ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS, fetch_local=False)
             if ready:
-                return ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)[0]
+                more, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+                return more or ready  # without time to look, it may find none
             if not self._busy:
                 self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
 
