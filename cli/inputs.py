@@ -37,7 +37,7 @@ def read_inputs(
     need_energy: bool,
     species: Iterable[str] | None = None,
     unique: bool = False,
-) -> list[LabelledStructure]:
+) -> Sequence[LabelledStructure]:
     """Structures of all files; each bad one is a line on standard error.
 
     Args:
@@ -45,15 +45,19 @@ def read_inputs(
         options: how to read them.
         need_energy: a structure without an energy is bad.
         species: chemical symbols that are allowed; None allows all.
-        unique: for training data: repeated structures and path ids with two compositions are bad.
+        unique: for training data, of which there may be much: repeated structures and path ids with two
+            compositions are bad, and the structures are kept in a temporary file.
 
     Raises:
         typer.Exit: with code 2, when a structure is bad (and ``skip_bad`` is not set) or none is good.
     """
-    from service.reading import read_structures
+    from service.reading import BadStructure, iterate_structures
+    from service.spool import StructureSpool
 
-    structures, bad = read_structures(
+    bad: list[BadStructure] = []
+    found = iterate_structures(
         paths,
+        bad,
         path_key=options.path_key,
         path_per_file=options.path_per_file,
         energy_key=options.energy_key,
@@ -62,6 +66,7 @@ def read_inputs(
         species=None if species is None else tuple(species),
         unique=unique,
     )
+    structures = StructureSpool(found) if unique else list(found)
     for problem in bad:
         typer.echo(str(problem), err=True)
     if bad and not options.skip_bad:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
 from service.reading import LabelledStructure
@@ -20,8 +22,10 @@ DEFAULT_SHARE = 0.4
 
 def with_translated_copies(
     structures: Sequence[LabelledStructure], share: float = DEFAULT_SHARE, seed: int = 0
-) -> list[LabelledStructure]:
+) -> Sequence[LabelledStructure]:
     """The structures, followed by copies of an even selection of them, each moved by a random vector.
+
+    A copy is made whenever it is looked at.
 
     Args:
         structures: the originals.
@@ -35,7 +39,30 @@ def with_translated_copies(
         raise ConfigError(f"the share of translated copies must lie between 0 and 1, not {share}")
     count = round(share * len(structures))
     rows = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
-    return [*structures, *(_translated(structures[row], int(row), seed) for row in rows)]
+    return _WithCopies(structures, rows, seed)
+
+
+class _WithCopies(Sequence[LabelledStructure]):
+    def __init__(self, structures: Sequence[LabelledStructure], rows: NDArray[np.int64], seed: int) -> None:
+        self._structures = structures
+        self._rows = rows
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._structures) + len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> LabelledStructure: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[LabelledStructure]: ...
+    def __getitem__(self, row: int | slice) -> LabelledStructure | list[LabelledStructure]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        row = range(len(self))[row]  # negative ones count from the end; IndexError beyond
+        if row < len(self._structures):
+            return self._structures[row]
+        original = int(self._rows[row - len(self._structures)])
+        return _translated(self._structures[original], original, self._seed)
 
 
 def _translated(structure: LabelledStructure, row: int, seed: int) -> LabelledStructure:

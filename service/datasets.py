@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atomscatter.errors import AtomscatterError
-from service.reading import LabelledStructure, read_structures
+from service.reading import iterate_structures
+from service.spool import StructureSpool
 from service.uploads import FORMATS, read_upload, upload_format
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -133,14 +134,15 @@ class DatasetStore:
         found = [self.get(p.name) for p in self.root.glob("*") if _ID.fullmatch(p.name)]
         return sorted(found, key=lambda d: (d.created, d.id), reverse=True)
 
-    def structures(self, dataset_id: str) -> list[LabelledStructure]:
+    def structures(self, dataset_id: str) -> StructureSpool:
         """Its structures; path ids and sources do not depend on where the store is."""
         dataset = self.get(dataset_id)
-        good, _ = read_structures(
+        found = iterate_structures(
             [self.root / dataset_id / dataset.file],
+            [],
             path_key=dataset.path_key,
             energy_key=dataset.energy_key,
             need_energy=True,
             unique=True,
         )
-        return good
+        return StructureSpool(found)

@@ -418,20 +418,26 @@ def _compressors() -> list[Any]:
 
 
 def _metadata(structures: Sequence[LabelledStructure], digests: Digests) -> Iterator[NDArray[Any]]:
-    """Arrays in the order of ``_METADATA``."""
-    text = np.dtypes.StringDType()
-    yield np.array([np.nan if s.energy is None else s.energy for s in structures], dtype=np.float64)
-    yield np.array([len(s.atoms) for s in structures], dtype=np.int64)
-    yield np.array([s.path_id for s in structures], dtype=text)
-    yield np.array([reduced_formula(s.atoms) for s in structures], dtype=text)
-    yield np.array([s.source for s in structures], dtype=text)
-    yield np.array([s.index for s in structures], dtype=np.int64)
-    yield np.array([-1 if s.copy_of is None else s.copy_of for s in structures], dtype=np.int64)
-    yield digests
+    """Arrays in the order of ``_METADATA``; each structure is looked at once, it may come from a file."""
+    n = len(structures)
+    energies, originals = np.full(n, np.nan), np.full(n, -1)
+    n_atoms, indices = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    path_ids, compositions, sources = (np.empty(n, dtype=np.dtypes.StringDType()) for _ in range(3))
+    for row, s in enumerate(structures):
+        if s.energy is not None:
+            energies[row] = s.energy
+        if s.copy_of is not None:
+            originals[row] = s.copy_of
+        n_atoms[row], indices[row] = len(s.atoms), s.index
+        path_ids[row], compositions[row], sources[row] = s.path_id, reduced_formula(s.atoms), s.source
+    yield from (energies, n_atoms, path_ids, compositions, sources, indices, originals, digests)
 
 
 def _digests(structures: Sequence[LabelledStructure]) -> Digests:
-    return np.array([list(_digest(s)) for s in structures], dtype=np.uint8).reshape(len(structures), 32)
+    digests = np.empty((len(structures), 32), dtype=np.uint8)
+    for row, structure in enumerate(structures):
+        digests[row] = np.frombuffer(_digest(structure), dtype=np.uint8)
+    return digests
 
 
 def _digest(structure: LabelledStructure) -> bytes:

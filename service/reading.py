@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -102,25 +102,58 @@ def read_structures(
     Returns:
         Good structures in the order of files and frames, and bad ones.
     """
-    files, bad = _expand(paths)
-    good: list[LabelledStructure] = []
-    for file in files:
-        for index, read in _read_file(file):
-            try:
-                if isinstance(read, str):
-                    raise _UnusableError(read)
-                _usable(read, vacuum, species, min_distance)
-                energy = _energy(read, energy_key, need_energy)
-                path_id = _path_id(read, str(file), index, path_key, path_per_file)
-            except (_UnusableError, StructureError) as error:
-                bad.append(BadStructure(str(file), index, str(error)))
-            else:
-                good.append(LabelledStructure(read, str(file), int(index or 0), path_id, energy))
-            if on_progress is not None:
-                on_progress(1)
-    if unique:
-        good = _without_repeats(_without_conflicts(good, bad), bad)
-    return good, bad
+    bad: list[BadStructure] = []
+    found = iterate_structures(
+        paths,
+        bad,
+        path_key=path_key,
+        path_per_file=path_per_file,
+        energy_key=energy_key,
+        need_energy=need_energy,
+        vacuum=vacuum,
+        species=species,
+        min_distance=min_distance,
+        unique=unique,
+        on_progress=on_progress,
+    )
+    return list(found), bad
+
+
+def iterate_structures(
+    paths: Sequence[Path],
+    bad: list[BadStructure],
+    *,
+    path_key: str | None = None,
+    path_per_file: bool = False,
+    energy_key: str | None = None,
+    need_energy: bool = False,
+    vacuum: float | None = None,
+    species: Collection[str] | None = None,
+    min_distance: float = MIN_DISTANCE,
+    unique: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> Iterator[LabelledStructure]:
+    """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way."""
+    files, unusable = _expand(paths)
+    bad += unusable
+
+    def usable() -> Iterator[LabelledStructure]:
+        for file in files:
+            for index, read in _read_file(file):
+                try:
+                    if isinstance(read, str):
+                        raise _UnusableError(read)
+                    _usable(read, vacuum, species, min_distance)
+                    energy = _energy(read, energy_key, need_energy)
+                    path_id = _path_id(read, str(file), index, path_key, path_per_file)
+                except (_UnusableError, StructureError) as error:
+                    bad.append(BadStructure(str(file), index, str(error)))
+                else:
+                    yield LabelledStructure(read, str(file), int(index or 0), path_id, energy)
+                if on_progress is not None:
+                    on_progress(1)
+
+    return _without_repeats(_without_conflicts(usable(), bad), bad) if unique else usable()
 
 
 # Files
@@ -369,41 +402,44 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
     return str(value)
 
 
-def _without_conflicts(good: list[LabelledStructure], bad: list[BadStructure]) -> list[LabelledStructure]:
+def _without_conflicts(
+    good: Iterable[LabelledStructure], bad: list[BadStructure]
+) -> Iterator[LabelledStructure]:
     """Move to ``bad`` what has the path id of an earlier structure but not its composition.
 
     Atoms neither appear nor vanish along a relaxation path: such an id was given twice.
     """
-    first: dict[str, tuple[str, LabelledStructure]] = {}
-    kept = []
+    first: dict[str, tuple[str, str, int]] = {}
     for structure in good:
         composition = reduced_formula(structure.atoms)
-        there, origin = first.setdefault(structure.path_id, (composition, structure))
+        here = composition, structure.source, structure.index
+        there, source, index = first.setdefault(structure.path_id, here)
         if there == composition:
-            kept.append(structure)
+            yield structure
             continue
         reason = (
             f"path id {structure.path_id!r} is a duplicate: {composition} here,"
-            f" {there} in {origin.source}, structure {origin.index}"
+            f" {there} in {source}, structure {index}"
         )
         bad.append(BadStructure(structure.source, structure.index, reason))
-    return kept
 
 
-def _without_repeats(good: list[LabelledStructure], bad: list[BadStructure]) -> list[LabelledStructure]:
+def _without_repeats(
+    good: Iterable[LabelledStructure], bad: list[BadStructure]
+) -> Iterator[LabelledStructure]:
     """Move exact copies of earlier structures to ``bad``: they would sit on both sides of a validation."""
-    first: dict[bytes, LabelledStructure] = {}
-    kept = []
+    first: dict[bytes, tuple[str, int, float | None]] = {}
     for structure in good:
-        origin = first.setdefault(structure_digest(structure.atoms), structure)
-        if origin is structure:
-            kept.append(structure)
+        digest = structure_digest(structure.atoms)
+        if digest not in first:
+            first[digest] = structure.source, structure.index, structure.energy
+            yield structure
             continue
-        reason = f"is a duplicate of {origin.source}, structure {origin.index}"
-        if origin.energy != structure.energy:
-            reason += f", with another energy ({structure.energy} eV here, {origin.energy} eV there)"
+        source, index, energy = first[digest]
+        reason = f"is a duplicate of {source}, structure {index}"
+        if energy != structure.energy:
+            reason += f", with another energy ({structure.energy} eV here, {energy} eV there)"
         bad.append(BadStructure(structure.source, structure.index, reason))
-    return kept
 
 
 def reduced_formula(atoms: Atoms) -> str:

@@ -30,6 +30,7 @@ from rich.table import Table
 from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
 from service import plots
+from service.disk import room_checked
 from service.evaluation import Errors, PropertyErrors
 from service.training import TrainingReport
 
@@ -258,16 +259,22 @@ def require_model_place(directory: Path) -> None:
 
 
 def save_model(ensemble: Ensemble, training: TrainingReport, directory: Path) -> None:
-    """Write a model and, into its "report" directory, learning curves, parity plot and a readable card."""
+    """Write a model and, into its "report" directory, learning curves, parity plot and a readable card.
+
+    Raises:
+        ModelError: see :func:`require_model_place`.
+        StoreError: the disk is full or cannot be written; the model is there as a whole or not at all.
+    """
     require_model_place(directory)
     report = directory / REPORT_DIRECTORY
-    if (directory / CARD_FILE).exists():
-        shutil.rmtree(report, ignore_errors=True)  # of the model that is replaced now
-    ensemble.save(directory)
-    report.mkdir()
-    training_plots(training, report)
-    card = read_card(directory)
-    write_text(report / "card.md", card_markdown(card, CardExtras()))
+    with room_checked(directory):
+        if (directory / CARD_FILE).exists():
+            shutil.rmtree(report, ignore_errors=True)  # of the model that is replaced now
+        ensemble.save(directory)
+        report.mkdir()
+        training_plots(training, report)
+        card = read_card(directory)
+        write_text(report / "card.md", card_markdown(card, CardExtras()))
 
 
 def training_plots(training: TrainingReport, directory: Path, colours: plots.Colours | None = None) -> None:

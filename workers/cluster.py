@@ -38,6 +38,7 @@ _OBJECT_STORE_BYTES = 512 * 2**20
 _LONGEST_DIRECTORY = 42
 _PREFIX = "atomscatter-ray-"
 _LOCK = "in-use.lock"
+_START_ATTEMPTS = 3
 
 
 def available_cores() -> int:
@@ -84,28 +85,64 @@ def connect(
 def _local_ray(workers: int, object_store_bytes: int) -> Iterator[int]:
     import ray
 
-    directory, lock = _own_directory()
+    directory, lock = _start_local_ray(workers, object_store_bytes)
     try:
-        # The daemons and workers inherit the environment of the moment when they are started.
-        with _environment(_LOCAL_ENVIRONMENT | {"RAY_AUTH_TOKEN": _token()}), _sigterm_handler_kept():
-            try:
-                ray.init(
-                    address="local",  # else RAY_ADDRESS would silently redirect to another cluster
-                    num_cpus=workers,
-                    num_gpus=0,
-                    include_dashboard=False,
-                    object_store_memory=object_store_bytes,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=str(directory),
-                )
-            except Exception as error:
-                raise WorkerError(f"a local Ray could not be started in {directory}: {error}") from error
         yield workers
     finally:
         ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
         lock.close()
+
+
+def _start_local_ray(workers: int, object_store_bytes: int) -> tuple[Path, IO[str]]:
+    """Start Ray; the directory that it uses, and its lock."""
+    attempts = _START_ATTEMPTS
+    while True:
+        directory, lock = _own_directory()
+        attempts -= 1
+        try:
+            _init_local_ray(workers, object_store_bytes, directory)
+        except BaseException as error:
+            _remove_failed_ray(directory, lock)
+            if not isinstance(error, Exception):
+                raise
+            if not attempts:
+                raise WorkerError(f"a local Ray could not be started in {directory}: {error}") from error
+            # Ray waits for its own daemons for half a minute, which a busy machine may need.
+            structlog.get_logger().warning("a local Ray did not start; trying again", reason=str(error))
+        else:
+            return directory, lock
+
+
+def _init_local_ray(workers: int, object_store_bytes: int, directory: Path) -> None:
+    import ray
+
+    # The daemons and workers inherit the environment of the moment when they are started.
+    with _environment(_LOCAL_ENVIRONMENT | {"RAY_AUTH_TOKEN": _token()}), _sigterm_handler_kept():
+        ray.init(
+            address="local",  # else RAY_ADDRESS would silently redirect to another cluster
+            num_cpus=workers,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=object_store_bytes,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(directory),
+        )
+
+
+def _remove_failed_ray(directory: Path, lock: IO[str]) -> None:
+    """End the daemons of a Ray that did not come up; Ray itself would leave them until this process ends."""
+    import ray
+
+    ray.shutdown()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(str(directory) in argument for argument in process.cmdline()):
+                for daemon in [*process.children(recursive=True), process]:
+                    daemon.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+    lock.close()
 
 
 @contextlib.contextmanager

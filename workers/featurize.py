@@ -1,7 +1,7 @@
 """Features of many structures, computed by Ray actors and kept in a feature store."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ def featurize(
     ends with the same bytes as without the interruption.
 
     Args:
-        structures: from :func:`service.reading.read_structures`; their order is the order of rows.
+        structures: from :func:`service.reading.read_structures`; their order is the order of rows. They are
+            looked at one by one: many of them may come from a file (:class:`service.spool.StructureSpool`).
         scattering: decides the features.
         store_path: directory or URL of the store, new or made by an earlier call; on a cluster, one that
             all nodes share.
@@ -109,8 +110,7 @@ def _compute(
 ) -> None:
     # Longest first, so that no worker is left alone with a long unit; cost goes with the volume.
     costs = {unit: sum(structures[row].atoms.get_volume() for row in store.unit_rows(unit)) for unit in units}
-    order = sorted(units, key=lambda unit: (-costs[unit], unit))
-    jobs = {unit: (unit, [_job(structures[row]) for row in store.unit_rows(unit)]) for unit in order}
+    jobs = UnitsOfWork(store, structures, sorted(units, key=lambda unit: (-costs[unit], unit)))
 
     def completed(unit: int, chunk_hash: str) -> None:
         config_hash = store.scattering_config_hash
@@ -124,6 +124,26 @@ def _compute(
         if isinstance(error.__cause__, AtomscatterError):
             raise error.__cause__ from None
         raise
+
+
+class UnitsOfWork(Mapping[int, tuple[int, list[_Job]]]):
+    """Arguments of :meth:`Featurizer.featurize` for each unit, put together when they are asked for."""
+
+    def __init__(
+        self, store: FeatureStore, structures: Sequence[LabelledStructure], order: Sequence[int]
+    ) -> None:
+        self._store = store
+        self._structures = structures
+        self._order = order
+
+    def __getitem__(self, unit: int) -> tuple[int, list[_Job]]:
+        return unit, [_job(self._structures[row]) for row in self._store.unit_rows(unit)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
 
 
 def actor_factory(config: Mapping[str, Any], store_path: str) -> Callable[[], Any]:

@@ -1,5 +1,6 @@
 """A pool of Ray actors that works through named units and survives the death of its processes."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from atomscatter.errors import WorkerError
 UnitId = TypeVar("UnitId", bound=int | str)
 
 _PATIENCE_SECONDS = 60.0
+_SECONDS_FOR_LAST_ANSWERS = 2.0
+# Work that an actor holds beyond what it needs to begin the next unit at once is lost with this process.
+# Handing out a unit takes some milliseconds: under 2 % of this.
+_SECONDS_IN_FLIGHT = 0.5
+_MOST_IN_FLIGHT = 64
 
 
 @dataclass
@@ -20,6 +26,7 @@ class _Worker(Generic[UnitId]):
 
     actor: Any
     pending: dict[Any, UnitId] = field(default_factory=dict)
+    since: float = 0.0  # when it began the oldest of them, as far as is known here
 
 
 def run_units(
@@ -30,13 +37,15 @@ def run_units(
     n_workers: int,
     on_result: Callable[[UnitId, Any], None],
     retries: int = 3,
-    in_flight: int = 2,
+    in_flight: int | None = None,
 ) -> None:
     """Run ``actor.method(*arguments)`` for every unit on a pool of actors, in the order of the mapping.
 
-    At most ``in_flight`` units wait at each actor, so memory and lost work stay bounded. When an actor's
-    process dies, a new one takes its place and its units are given out again. A unit may therefore run
-    more than once; ``on_result`` is called exactly once for each, in this process, as results arrive.
+    An actor holds one unit at a time, or as many short ones as it works on in half a second: so memory and
+    lost work stay bounded, and it does not wait for this process. Units behind a long one go to others that
+    have nothing to do. When an actor's process dies, a new one takes its place and its units are given out
+    again. A unit may therefore run more than once;
+    ``on_result`` is called exactly once for each, in this process, as results arrive.
 
     Args:
         make_actor: returns the handle of a fresh actor (``Actor.remote(...)``); Ray must be connected.
@@ -46,7 +55,7 @@ def run_units(
         on_result: called with the unit id and the method's result.
         retries: how many times a unit may lose its worker before the run is given up; after the first, it
             runs alone on a worker.
-        in_flight: units that one actor holds, the running one included.
+        in_flight: units that one actor holds, the running one included; None: by the time that they take.
 
     Raises:
         WorkerError: a unit raised an exception (which is ``__cause__``), a unit's worker died ``retries``
@@ -67,7 +76,7 @@ class _Pool(Generic[UnitId]):
         method: str,
         *,
         retries: int,
-        in_flight: int,
+        in_flight: int | None,
         on_result: Callable[[UnitId, Any], None],
     ) -> None:
         self._make_actor = make_actor
@@ -79,10 +88,12 @@ class _Pool(Generic[UnitId]):
         self._waiting: deque[UnitId] = deque(units)
         self._n_workers = 1
         self._n_left = len(units)
+        self._unit_seconds = _SECONDS_IN_FLIGHT  # of late
         self._deaths: dict[UnitId, int] = {}
         self._deaths_at_start = 0
         self._starting: dict[Any, _Worker[UnitId]] = {}  # by the reference that tells that the actor is up
         self._busy: dict[Any, _Worker[UnitId]] = {}  # by the reference of a unit's result
+        self._ready: deque[Any] = deque()  # of these references, not looked at yet
         self._log = structlog.get_logger()
 
     def run(self, n_workers: int) -> None:
@@ -108,6 +119,12 @@ class _Pool(Generic[UnitId]):
         self._starting[actor.__ray_ready__.remote()] = _Worker(actor)
 
     def _next_ready(self) -> Any:
+        if not self._ready:
+            self._ready.extend(self._wait())
+        return self._ready.popleft()
+
+    def _wait(self) -> list[Any]:
+        """All references that are ready now, at least one: a wait takes longer the more there are."""
         import ray
 
         while True:
@@ -115,7 +132,8 @@ class _Pool(Generic[UnitId]):
             references = [*self._busy, *self._starting]
             ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS, fetch_local=False)
             if ready:
-                return ready[0]
+                more, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+                return more or ready  # without time to look, it may find none
             if not self._busy:
                 self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
 
@@ -136,7 +154,11 @@ class _Pool(Generic[UnitId]):
         self._fill(worker)
 
     def _fill(self, worker: _Worker[UnitId]) -> None:
+        if not worker.pending and not self._waiting:
+            self._take_over()
         while self._wants_more(worker):
+            if not worker.pending:
+                worker.since = time.monotonic()
             unit = self._waiting.popleft()
             reference = getattr(worker.actor, self._method).remote(*self._units[unit])
             worker.pending[reference] = unit
@@ -155,7 +177,31 @@ class _Pool(Generic[UnitId]):
         ):
             return False
         # The last units are not hoarded: one is left for each of the others.
-        return len(worker.pending) < self._in_flight and len(self._waiting) >= self._n_workers
+        return len(worker.pending) < self._depth() and len(self._waiting) >= self._n_workers
+
+    def _take_over(self) -> None:
+        """Let units wait for any worker again that wait behind another one, which may be a long one."""
+        import ray
+
+        fullest = max(self._busy.values(), key=lambda worker: len(worker.pending), default=None)
+        if fullest is None:
+            return
+        behind = list(fullest.pending)[1:]
+        for reference in behind[len(behind) // 2 :]:
+            ray.cancel(reference)  # should it run all the same, its result is the same
+            self._waiting.append(fullest.pending.pop(reference))
+            del self._busy[reference]
+
+    def _depth(self) -> int:
+        """Units that an actor should hold."""
+        if self._in_flight is not None:
+            return self._in_flight
+        return min(_MOST_IN_FLIGHT, max(1, round(_SECONDS_IN_FLIGHT / max(self._unit_seconds, 1e-6))))
+
+    def _learn_duration(self, worker: _Worker[UnitId]) -> None:
+        now = time.monotonic()
+        self._unit_seconds += 0.2 * (now - worker.since - self._unit_seconds)
+        worker.since = now
 
     def _retire(self, worker: _Worker[UnitId]) -> None:
         import ray
@@ -177,6 +223,7 @@ class _Pool(Generic[UnitId]):
             self._worker_died(worker, error)
             return
         del worker.pending[reference], self._busy[reference]
+        self._learn_duration(worker)
         self._deliver(unit, result)
         self._fill(worker)
 
@@ -198,9 +245,18 @@ class _Pool(Generic[UnitId]):
         """Deliver what a dead worker had finished; return the units that it had not, oldest first."""
         import ray
 
+        # It may only be out of reach: nothing that it would still do is waited for.
+        ray.kill(worker.actor)
+        references = list(worker.pending)
+        answered, _ = ray.wait(
+            references, num_returns=len(references), timeout=_SECONDS_FOR_LAST_ANSWERS, fetch_local=False
+        )
         lost = []
         for reference, unit in worker.pending.items():
             del self._busy[reference]
+            if reference not in answered:
+                lost.append(unit)
+                continue
             try:
                 result = ray.get(reference)
             except ray.exceptions.RayTaskError as error:

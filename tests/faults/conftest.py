@@ -6,8 +6,17 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from atomscatter.scattering import Scattering
+from service.feature_store import FeatureStore
+from service.ledger import Unit
+from service.reading import read_structures
+from tests.faults.driver import SETTINGS
+from tests.faults.table import FaultTable
+from workers.cluster import connect
+from workers.featurize import Featurizer, UnitsOfWork, featurize
+
 N_STRUCTURES = 96
-CHUNK_ROWS = 4  # 24 units of about 60 ms
+CHUNK_ROWS = 3  # 32 units of about 50 ms
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +33,51 @@ def data_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "structures.extxyz"
     write(path, frames)
     return path
+
+
+@pytest.fixture(scope="session")
+def structures(data_file):
+    good, bad = read_structures([data_file], need_energy=True)
+    assert bad == []
+    return good
+
+
+@pytest.fixture(scope="session")
+def run(structures):
+    """Function that featurizes the structures into a store."""
+
+    def run(path, on_progress=None):
+        return featurize(
+            structures,
+            Scattering(**SETTINGS),
+            path,
+            workers=2,
+            chunk_rows=CHUNK_ROWS,
+            on_progress=on_progress,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(structures, tmp_path_factory):
+    """A store that nothing happened to: made here, unit after unit, without Ray."""
+    path = tmp_path_factory.mktemp("undisturbed") / "store"
+    store = FeatureStore.create(path, structures, Scattering(**SETTINGS), chunk_rows=CHUNK_ROWS)
+    worker = Featurizer(store.scattering_config, str(path))
+    jobs = UnitsOfWork(store, structures, range(store.n_units))
+    with store.writing() as ledger:
+        for unit in jobs:
+            chunk_hash = worker.featurize(*jobs[unit])
+            ledger.record(Unit(unit, store.unit_input_hash(unit), store.scattering_config_hash, chunk_hash))
+    return FeatureStore.open(path)
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """A connection that the runs of a module share."""
+    with connect(workers=2):
+        yield
 
 
 @pytest.fixture
@@ -50,3 +104,43 @@ def small_disk(tmp_path):
     yield resize
     if mounted:
         subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+# What a run with "-m chaos" found goes into benchmarks/results/faults.md.
+
+_TABLE = pytest.StashKey[FaultTable]()
+_COUNTS = pytest.StashKey[list]()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "fault(row): row of the fault table that the test is for")
+    config.stash[_TABLE] = FaultTable()
+
+
+@pytest.fixture
+def injected(request):
+    """Function that notes how many faults were injected, and what was seen to hold."""
+    counts = request.node.stash[_COUNTS] = []
+
+    def note(times, outcome):
+        counts.append((times, outcome))
+
+    return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    fault = item.get_closest_marker("fault")
+    if call.when == "call" and fault is not None and item.get_closest_marker("chaos"):
+        counts = item.stash.get(_COUNTS, [])
+        outcome = counts[-1][1] if report.passed else f"**{report.outcome}**"
+        times = sum(times for times, _ in counts)
+        item.config.stash[_TABLE].add(fault.args[0], times, outcome, item.nodeid)
+    return report
+
+
+def pytest_sessionfinish(session):
+    table = session.config.stash[_TABLE]
+    if table.rows:
+        table.write()

@@ -51,11 +51,11 @@ def test_share_out_of_range(structures, share):
 
 
 def test_no_copies(structures):
-    assert with_translated_copies(structures, 0) == structures
+    assert list(with_translated_copies(structures, 0)) == structures
 
 
 def test_store_knows_the_originals_and_its_hash_depends_on_them(tmp_path, structures):
-    rows = with_translated_copies(structures, 0.25)
+    rows = list(with_translated_copies(structures, 0.25))
     scattering = Scattering.for_species(["Si"], scales=1)
     store = FeatureStore.create(tmp_path / "a", rows, scattering)
     np.testing.assert_array_equal(store.originals, [-1] * 12 + [0, 6, 11])

@@ -92,6 +92,30 @@ def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler(short_dir
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_ray_that_comes_up_too_late_is_started_again(short_directory, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(tempfile, "tempdir", str(short_directory))
+    init, daemons = ray.init, []
+
+    def late(**options):
+        """As on a machine so busy that Ray's own patience ends when its daemons have just started."""
+        init(**options)
+        if not daemons:
+            daemons.extend(psutil.Process().children(recursive=True))
+            ray._private.worker._global_node = None
+            raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with connect(workers=1) as n_workers:
+        assert n_workers == 1
+        assert read_in_worker("OPENBLAS_NUM_THREADS") == "1"
+        assert len(list(short_directory.iterdir())) == 1
+        _, alive = psutil.wait_procs(daemons, timeout=30)
+        assert alive == []
+    assert list(short_directory.iterdir()) == []
+
+
 def test_a_local_ray_is_quiet_even_when_a_worker_dies():
     code = """
 import os, signal, structlog

@@ -1,5 +1,6 @@
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def make_actor_factory(**options):
         def pid(self, seconds=0.0):
             time.sleep(seconds)
             return os.getpid()
+
+        def wait(self, seconds, folder, for_others=0):
+            """Leave a file after some time, and before that wait for the files of others."""
+            time.sleep(seconds)
+            deadline = time.monotonic() + 120
+            while len(list(Path(folder).iterdir())) < for_others:
+                if time.monotonic() > deadline:
+                    return "others are held up"
+                time.sleep(0.01)
+            tempfile.mkstemp(dir=folder)
+            return "all others are done"
 
         def fail(self, x):
             if x == 3:
@@ -75,6 +87,38 @@ def test_no_units_need_no_worker():
 def test_all_workers_take_part_even_when_there_are_few_units():
     results = collect(dict.fromkeys(range(2), (2.0,)), "pid", n_workers=2)
     assert len(set(results.values())) == 2
+
+
+@pytest.mark.parametrize("place", [0, 100, 199], ids=["first", "in the middle", "last"])
+def test_one_long_unit_holds_no_other_up(place, tmp_path):
+    """It lasts until all others are done, on whichever worker they were."""
+    units = {i: (0.01, str(tmp_path), 199 if i == place else 0) for i in range(200)}
+    results = collect(units, "wait", n_workers=2)
+    assert results[place] == "all others are done"
+    assert len(results) == 200
+
+
+def most_held(n, seconds, folder):
+    """Largest number of units that a worker had been given and not ended, when another one had ended."""
+    folder.mkdir()
+    given, held = [], []
+
+    class Units(dict):
+        def __getitem__(self, unit):
+            given.append(unit)
+            return super().__getitem__(unit)
+
+    def on_result(unit, result):
+        held.append(len(given) - len(list(folder.iterdir())))
+
+    units = Units({i: (seconds, str(folder)) for i in range(n)})
+    run_units(make_actor_factory(), units, "wait", n_workers=1, on_result=on_result)
+    return max(held)
+
+
+def test_short_units_are_held_ready_and_long_ones_are_not(tmp_path):
+    assert most_held(5, 0.8, tmp_path / "long") == 0
+    assert most_held(200, 0.02, tmp_path / "short") >= 3
 
 
 def test_more_workers_than_cpus_do_not_block():

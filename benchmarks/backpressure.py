@@ -1,0 +1,215 @@
+"""Memory of the process that hands out work, object store and the cost of handing out, with small units.
+
+    python benchmarks/backpressure.py [--structures 100000] [--rows 256 16] [--out DIR]
+
+1. Memory: random 64-atom structures go the way of ``atomscatter featurize``: into the spool that reading
+   fills, into a new store, and through the pool to two workers. Only the transform is replaced, by a row of
+   constants of the default configuration's length, so that hundreds of thousands of structures pass in
+   minutes; everything that this process does is what it does in a real run. Once with the units that the
+   package chooses for so many (256 rows) and once with units of 16 rows, sixteen times as many.
+   Sampled ten times a second: resident set of this process, use of Ray's object store.
+2. Handing out: units that sleep for a known time, on two workers. What a worker waits for its next unit,
+   between the first and the last, as a share of its time: "idle". Sleep and not work, so that it does not
+   depend on what else the machine does. "held" is the largest number of units that were given out at a time.
+3. A straggler: 400 such units of 20 ms and one in the middle of 2 s; when the last of the others was done.
+"""
+
+import argparse
+import gc
+import tempfile
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+from ase import Atoms
+from common import RESULTS, machine, machine_line, table, write_results
+
+import workers.featurize
+from atomscatter.scattering import Scattering
+from service.reading import LabelledStructure
+from service.spool import StructureSpool
+from workers.cluster import connect
+from workers.featurize import Featurizer, featurize
+from workers.pool import run_units
+
+LIMIT_MIB = 500
+OBJECT_STORE_BYTES = 200 * 2**20
+DURATIONS = (0.002, 0.01, 0.05, 0.2, 1.0)  # seconds of a unit
+
+
+def synthetic_featurizer():
+    class SyntheticFeaturizer(Featurizer):
+        def _features(self, job):
+            return np.full(self._scattering.n_features, float(job[1][0]))
+
+    return SyntheticFeaturizer
+
+
+def random_structures(count):
+    rng = np.random.default_rng(0)
+    numbers = np.repeat([3, 14], 32)
+    for i in range(count):
+        atoms = Atoms(numbers, positions=11 * rng.random((64, 3)), cell=[11.0] * 3, pbc=True)
+        yield LabelledStructure(atoms, f"file {i // 1000}", i % 1000, f"path {i // 50}", -4.0 * i)
+
+
+class Memory:
+    """Largest resident set of this process and largest use of the object store, MiB."""
+
+    def __enter__(self):
+        self.peak, self.store = 0.0, 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._stop.wait(0.1):
+            self.peak = max(self.peak, psutil.Process().memory_info().rss / 2**20)
+            self.store = max(self.store, object_store_bytes() / 2**20)
+
+
+def object_store_bytes():
+    import ray
+    from ray._private.internal_api import node_stats
+
+    if not ray.is_initialized():
+        return 0
+    (node,) = ray.nodes()
+    address, port = node["NodeManagerAddress"], node["NodeManagerPort"]
+    return node_stats(address, port, include_memory_info=False).store_stats.object_store_bytes_used
+
+
+def measure_memory(count, chunk_rows):
+    """Featurize ``count`` structures, synthetic transform; what it took."""
+    gc.collect()
+    before = psutil.Process().memory_info().rss / 2**20
+    workers.featurize.Featurizer = synthetic_featurizer()
+    began = time.perf_counter()
+    with (
+        Memory() as memory,
+        tempfile.TemporaryDirectory() as folder,
+        connect(workers=2, object_store_bytes=OBJECT_STORE_BYTES),
+    ):
+        spool = StructureSpool(random_structures(count))
+        read = time.perf_counter()
+        store = featurize(spool, Scattering(), Path(folder) / "store", workers=2, chunk_rows=chunk_rows)
+        ended = time.perf_counter()
+        rows = [0, count // 2, count - 1]
+        assert store.is_complete
+        assert (store.features.oindex[rows, 0] == 3.0).all()
+    workers.featurize.Featurizer = Featurizer
+    return {
+        "structures": count,
+        "units": store.n_units,
+        "before MiB": before,
+        "peak MiB": memory.peak,
+        "object store peak MiB": memory.store,
+        "object store limit MiB": OBJECT_STORE_BYTES / 2**20,
+        "s to spool": read - began,
+        "s to featurize": ended - read,
+    }
+
+
+def sleeper():
+    import os
+
+    import ray
+
+    class Sleeper:
+        def sleep(self, seconds):
+            began = time.time()
+            time.sleep(seconds)
+            return os.getpid(), began, time.time()
+
+    return ray.remote(num_cpus=1)(Sleeper).remote
+
+
+def run_sleeping(durations):
+    """Result of each unit, in the order of arrival, and the largest number that were held at a time."""
+    given, results, held = [], {}, [0]
+
+    class Units(dict):
+        def __getitem__(self, unit):
+            given.append(unit)
+            held.append(len(given) - len(results))
+            return super().__getitem__(unit)
+
+    units = Units({i: (seconds,) for i, seconds in enumerate(durations)})
+    run_units(sleeper(), units, "sleep", n_workers=2, on_result=results.__setitem__)
+    return results, max(held)
+
+
+def measure_idle(seconds):
+    """Share of the time that workers wait for their next unit."""
+    count = int(np.clip(8 / seconds, 30, 3000))
+    results, held = run_sleeping([seconds] * count)
+    idle, total = 0.0, 0.0
+    for pid in {pid for pid, _, _ in results.values()}:
+        times = sorted((begin, end) for p, begin, end in results.values() if p == pid)
+        total += times[-1][1] - times[0][0]
+        idle += sum(after[0] - before[1] for before, after in pairwise(times))
+    return {"s of a unit": seconds, "units": count, "held": held, "idle %": 100 * idle / total}
+
+
+def measure_straggler():
+    durations = [0.02] * 200 + [2.0] + [0.02] * 200
+    results, _ = run_sleeping(durations)
+    end = {unit: result[2] for unit, result in results.items()}
+    begin = min(result[1] for result in results.values())
+    others = max(end[unit] for unit in end if unit != 200) - begin
+    return {"others s": others, "straggler s": end[200] - begin, "alone s": 400 * 0.02 / 2}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--structures", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[256, 16], help="of a unit")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    memory = [measure_memory(options.structures, rows) for rows in options.rows]
+    for row in memory:
+        print(row, flush=True)
+        assert row["peak MiB"] < LIMIT_MIB, "the process that hands out work takes too much memory"
+        assert row["object store peak MiB"] < row["object store limit MiB"]
+    with connect(workers=2):
+        idle = [measure_idle(seconds) for seconds in DURATIONS]
+        straggler = measure_straggler()
+    about = machine("numba", "ray", "zarr")
+    markdown = f"""# Back-pressure
+
+{machine_line(about)}; load average of 15 minutes {about["load"]}
+
+## Memory of the process that hands out work (limit {LIMIT_MIB} MiB)
+
+Random structures of 64 atoms, the whole way of `featurize` with a synthetic transform, 2 workers.
+
+{table(list(memory[0]), [list(row.values()) for row in memory])}
+
+## Handing out
+
+Units that sleep, 2 workers; a worker holds one unit, or as many as it works on in half a second.
+
+{table(list(idle[0]), [list(row.values()) for row in idle])}
+
+## A straggler
+
+400 units of 20 ms and one of 2 s in the middle, 2 workers, which would take {straggler["alone s"]:.1f} s
+without it: the others were done after **{straggler["others s"]:.2f} s**,
+it after {straggler["straggler s"]:.2f} s.
+"""
+    data = {"machine": about, "memory": memory, "handing out": idle, "straggler": straggler}
+    write_results("backpressure", markdown, data, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Workers that leave marks: a test knows from them who worked on what when it injected a fault."""
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import workers.featurize
+from workers.featurize import Featurizer
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a worker process was about to do (``begin``) or had done (``end``)."""
+
+    what: str
+    unit: int
+    pid: int
+    node: str
+    time: float
+
+
+class Marks:
+    """A file that all workers append to."""
+
+    def __init__(self, file):
+        self.file = Path(file)
+        self.file.touch()
+
+    def all(self):
+        lines = self.file.read_text().splitlines()
+        return [Mark(**json.loads(line)) for line in lines]
+
+    def begun(self):
+        return [mark.unit for mark in self.all() if mark.what == "begin"]
+
+    def ended(self):
+        return [mark.unit for mark in self.all() if mark.what == "end"]
+
+    def at_work(self):
+        """Last marks of the processes that are alive and in the middle of a unit."""
+        last = {mark.pid: mark for mark in self.all()}
+        return [mark for pid, mark in last.items() if mark.what == "begin" and Path(f"/proc/{pid}").exists()]
+
+    def wait_for_work(self, accept=lambda mark: True, seconds=300):
+        """The mark of a process that is at work now; the newest, so that it stays at it for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = [mark for mark in self.at_work() if accept(mark)]
+            if found:
+                return max(found, key=lambda mark: mark.time)
+            time.sleep(0.01)
+        raise AssertionError("no worker was at work")
+
+    def wait_for_end(self, seconds=180):
+        """Until nobody is at work: workers that lost their driver end at the latest with their unit."""
+        deadline = time.monotonic() + seconds
+        while self.at_work():
+            assert time.monotonic() < deadline, "workers outlive their driver"
+            time.sleep(0.05)
+
+
+def leave_marks(file, *, seconds=0.0, tickets=None):
+    """Let ``workers.featurize`` use workers that leave marks; for the process that hands out work.
+
+    Args:
+        file: see :class:`Marks`.
+        seconds: that a unit takes longer than it would, so that faults find it at work.
+        tickets: directory of the places in the writing of a chunk where a worker waits to be killed;
+            see :func:`pause_while_writing`.
+    """
+    workers.featurize.Featurizer = _marked(str(file), seconds, None if tickets is None else str(tickets))
+
+
+@contextlib.contextmanager
+def marks_left(*arguments, **options):
+    """The same for the time of a block."""
+    leave_marks(*arguments, **options)
+    try:
+        yield
+    finally:
+        workers.featurize.Featurizer = Featurizer
+
+
+def _marked(file, seconds, tickets):
+    # Defined in a function, so that Ray ships the class itself.
+    class MarkedFeaturizer(Featurizer):
+        def __init__(self, config, store_path):
+            super().__init__(config, store_path)
+            import ray
+
+            self.node = ray.get_runtime_context().get_node_id()
+            if tickets is not None:
+                pause_while_writing(Path(tickets))
+
+        def featurize(self, unit, jobs):
+            self.mark("begin", unit)
+            time.sleep(seconds)
+            written = super().featurize(unit, jobs)
+            self.mark("end", unit)
+            return written
+
+        def mark(self, what, unit):
+            mark = {"what": what, "unit": unit, "pid": os.getpid(), "node": self.node, "time": time.time()}
+            with Path(file).open("a") as marks:  # one write of a line is never mixed with another's
+                marks.write(json.dumps(mark) + "\n")
+
+    return MarkedFeaturizer
+
+
+STAGES = ("nothing written", "half written", "written", "in place")
+
+
+def pause_while_writing(tickets):
+    """Make this process wait at a place in the writing of a chunk, wherever it finds a ticket for it.
+
+    A chunk is written under a temporary name and then renamed: the places are around the renaming, and
+    the file is cut to what would have been written before. Whoever takes a ticket renames it to
+    "STAGE@UNIT@PID"; no unit waits twice, since a unit that loses its worker again and again is given up.
+    """
+    rename = os.replace
+
+    def replace(source, target, **options):
+        ticket = _take_ticket(tickets, Path(target).parent.name) if str(source).endswith(".partial") else None
+        if ticket is None:
+            return rename(source, target, **options)
+        stage = ticket.name.split("@")[0]
+        if stage == "in place":
+            rename(source, target, **options)
+        elif stage != "written":
+            os.truncate(source, Path(source).stat().st_size // 2 if stage == "half written" else 0)
+        ticket.rename(ticket.with_suffix(""))
+        time.sleep(300)  # to be killed here
+        raise AssertionError("nobody came")
+
+    os.replace = replace
+
+
+def _take_ticket(tickets, unit):
+    if list(tickets.glob(f"*@{unit}@*")):
+        return None
+    for stage in STAGES:
+        with contextlib.suppress(FileNotFoundError):
+            return (tickets / stage).rename(tickets / f"{stage}@{unit}@{os.getpid()}.draft")
+    return None

@@ -1,0 +1,142 @@
+"""A full disk under store, ledger and model: a clear error, nothing lost, and the same command goes on."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from atomscatter.ensemble import Ensemble
+from atomscatter.errors import StoreError
+from atomscatter.scattering import Scattering
+from service.feature_store import FeatureStore
+from service.jobs import JobLedger
+from service.ledger import Unit
+from service.report import save_model
+from service.training import FitSettings
+from tests.faults.data import training_data
+from tests.faults.driver import SETTINGS
+from tests.faults.times import times
+from workers.train import train_on
+
+PAGE = 4096
+
+
+def pages(path):
+    """What the files of a directory take on a tmpfs, bytes."""
+    return sum(PAGE * -(-file.stat().st_size // PAGE) for file in path.rglob("*") if file.is_file())
+
+
+@times(1, 3)
+@pytest.mark.fault("full disk under the store")
+def test_full_under_the_store(times, local_ray, run, undisturbed, small_disk, injected):
+    need = pages(undisturbed.path)
+    for fraction in (0.7, 0.5, 0.9)[:times]:
+        path = small_disk(f"{int(fraction * need) // 1024}k") / f"store {fraction}"
+        with pytest.raises(StoreError, match=r"store.*no space left \(0\.\d MiB free"):
+            run(path)
+        store = FeatureStore.open(path, check=False)
+        done = sorted(store.completed_units())
+        assert 0 < len(done) < store.n_units, "the disk was full in the middle of the work"
+        assert store.verify() == []
+        rows = [row for unit in done for row in store.unit_rows(unit)]
+        assert np.array_equal(store.features[:][rows], undisturbed.features[:][rows])
+        small_disk("64m")
+        progress = []
+        run(path, progress.append)
+        assert progress[0] == len(rows)
+        assert list(path.rglob("*.partial")) == []
+        assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+        remove_all_in(path.parent)
+    injected(
+        times, "error names store and free space, rows readable, resumes to the hash of an undisturbed run"
+    )
+
+
+def remove_all_in(disk):
+    for entry in disk.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def test_a_disk_too_small_for_an_empty_store_is_left_empty(run, local_ray, small_disk):
+    disk = small_disk("24k")
+    with pytest.raises(StoreError, match="no space left"):
+        run(disk / "store")
+    assert list(disk.iterdir()) == []
+
+
+@times(1, 3)
+@pytest.mark.fault("full disk under the ledger")
+def test_full_under_the_ledgers(times, structures, small_disk, injected):
+    for i in range(times):
+        small = f"{256 * (i + 1)}k"
+        disk = small_disk(small)
+        fill_ledger_of_units(disk / f"store {i}", structures, lambda: small_disk("8m"))
+        remove_all_in(disk)
+        small_disk(small)
+        fill_ledger_of_jobs(disk / f"jobs {i}.sqlite", lambda: small_disk("8m"))
+        remove_all_in(disk)
+    injected(times, "error names the ledger, all that was noted stays readable, goes on when there is room")
+
+
+def fill_ledger_of_units(path, structures, make_room):
+    store = FeatureStore.create(path, structures, Scattering(**SETTINGS))
+    recorded = []
+
+    def record_until_full(ledger):
+        for number in range(100_000):
+            ledger.record(Unit(number, "1" * 64, "2" * 64, "3" * 64))
+            recorded.append(number)
+
+    with store.writing() as ledger:
+        with pytest.raises(StoreError, match=rf"{path.name}.*: no space left"):
+            record_until_full(ledger)
+        assert sorted(store.completed_units()) == recorded
+    assert recorded
+    make_room()
+    with store.writing() as ledger:
+        assert sorted(ledger.units()) == recorded
+        ledger.record(Unit(len(recorded), "1" * 64, "2" * 64, "3" * 64))
+    assert len(FeatureStore.open(path, check=False).completed_units()) == len(recorded) + 1
+
+
+def fill_ledger_of_jobs(path, make_room):
+    ledger = JobLedger(path)
+    accepted = []
+
+    def submit_until_full():
+        for number in range(100_000):
+            accepted.append(ledger.submit("featurize", {"dataset": f"{number:016x}"})[0].id)
+
+    with pytest.raises(StoreError, match=rf"{path.name}: no space left"):
+        submit_until_full()
+    make_room()
+    assert accepted
+    assert [job.id for job in reversed(ledger.all(100_000))] == accepted
+    assert ledger.start(accepted[0]).state == "running"
+
+
+@times(1, 3)
+@pytest.mark.fault("full disk under the model")
+def test_full_under_the_model(times, local_ray, small_disk, tmp_path, injected):
+    ensemble, report = train_on(training_data(), FitSettings(2, 20, 10, 0, invariance=0.0), workers=1)
+    save_model(ensemble, report, tmp_path / "model")
+    need = pages(tmp_path / "model")
+    expected = (tmp_path / "model" / "weights.npz").read_bytes()
+    for i, fraction in enumerate((0.5, 0.05, 0.9)[:times]):
+        disk = small_disk("64m")
+        old = disk / "old"
+        save_model(ensemble, report, old)
+        taken = pages(disk)
+        small_disk(f"{int(taken + fraction * need) // 1024}k")
+        new = disk / f"new {i}"
+        with pytest.raises(StoreError, match=rf"new {i}.*no space left"):
+            save_model(ensemble, report, new)
+        assert Ensemble.load(old).model_id == ensemble.model_id
+        if new.exists():
+            assert Ensemble.load(new).model_id == ensemble.model_id, "whole or not there"
+        assert [file for file in disk.iterdir() if file.name.startswith(".")] == []
+        small_disk("64m")
+        save_model(ensemble, report, new)
+        assert (new / "weights.npz").read_bytes() == expected
+        assert (new / "report" / "card.md").exists()
+    injected(times, "error names the model, other models stay readable, same command writes it")

@@ -1,0 +1,59 @@
+"""kill -9 of a raylet, which is the end of its node: the work moves to another one."""
+
+import psutil
+import pytest
+
+from service.feature_store import FeatureStore
+from tests.faults.conftest import CHUNK_ROWS
+from tests.faults.driver import driver, ended_well
+from tests.faults.marked import Marks
+from tests.faults.ray_nodes import ray_nodes
+from tests.faults.times import times
+
+SECONDS = 0.3
+
+
+@times(1, 10)
+@pytest.mark.fault("kill -9 of a raylet (a whole node)")
+def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undisturbed, tmp_path, injected):
+    path, marks = tmp_path / "store", Marks(tmp_path / "marks")
+    killed = []
+    with ray_nodes(tmp_path) as cluster:
+        node = cluster.add()
+        with driver(
+            data_file,
+            path,
+            marks.file,
+            chunk_rows=CHUNK_ROWS,
+            seconds=SECONDS * (1 + times // 4),
+            workers=2,
+            address=cluster.address,
+            environment=cluster.environment,
+        ) as process:
+            for _ in range(times):
+                raylet = node.wait_for("raylet")
+                mark = marks.wait_for_work(below(raylet))
+                workers = raylet.children(recursive=True)
+                raylet.kill()
+                killed.append(mark)
+                _, alive = psutil.wait_procs(workers, timeout=180)
+                assert alive == [], "workers outlive their node"
+                node = cluster.add()
+            ended_well(process)
+    everything = marks.all()
+    nodes = {mark.node for mark in killed}
+    assert len(nodes) == times
+    assert {mark.node for mark in everything} > nodes, "another node took part"
+    ended = {(mark.unit, mark.pid) for mark in everything if mark.what == "end"}
+    assert ended.isdisjoint((mark.unit, mark.pid) for mark in killed), "each was in the middle of a unit"
+    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    again = len(marks.begun()) - undisturbed.n_units
+    assert 0 < again <= 2 * times
+    injected(
+        times, f"work moved to another node ({again} units begun twice), store hash of an undisturbed run"
+    )
+
+
+def below(raylet):
+    """Whether a mark is from a worker of the raylet."""
+    return lambda mark: mark.pid in {process.pid for process in raylet.children(recursive=True)}
