@@ -3,14 +3,17 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.deploy.compose_file import COMPOSE, DOCKERFILE, ROOT, compose, n_bytes, ours
 
 TOOLS = Path(sys.executable).parent
 DOCKER = DOCKERFILE.parent
+MONITORING = DOCKER.parent / "monitoring"
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,8 @@ def test_ray_asks_for_a_token_from_a_file_and_no_secret_is_written_down(file):
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/ray-token/token"
         assert "token:/run/ray-token:ro" in service["volumes"]
-    tracked = [COMPOSE, *(p for p in (ROOT / "deploy").rglob("*") if p.is_file() and p.suffix != ".lock")]
-    for path in tracked:
+    written = [p for d in (DOCKER, MONITORING) for p in d.rglob("*") if p.is_file() and p.suffix != ".lock"]
+    for path in [COMPOSE, *written]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"RAY_AUTH_TOKEN\b", text), path
         assert not re.search(r"[0-9a-f]{32}", text), path
@@ -124,10 +127,6 @@ def test_the_lock_pins_what_the_project_needs():
     lock = (DOCKER / "requirements.lock").read_text()
     pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==(\S+)", lock, re.MULTILINE))
     assert all("--hash=sha256:" in block for block in re.split(r"\n(?=\w)", lock)[1:])
-    import tomllib
-
-    from packaging.requirements import Requirement
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for line in project["project"]["dependencies"] + project["build-system"]["requires"]:
         needed = Requirement(line)

@@ -1,6 +1,7 @@
 """docker-compose.yml at work: its services run as in containers, and a model is made through the API."""
 
 import json
+import time
 
 import pytest
 
@@ -48,14 +49,23 @@ def test_from_an_upload_to_a_prediction_by_the_new_model(client, made):
 
 
 def test_both_workers_made_the_features_and_the_head_none(stack, made):
+    deadline = time.monotonic() + 60
+    while not {"Featurizer", "FitWorker"} <= (places := actor_places(stack)).keys():
+        assert time.monotonic() < deadline, places
+        time.sleep(1)
+    workers = {c.machine.addresses[0] for c in stack.of("worker")}
+    assert places["Featurizer"] == workers
+    assert places["FitWorker"] <= workers
+
+
+def actor_places(stack):
+    """Kind of actor -> addresses where Ray's dashboard, which hears of them a little later, has seen any."""
     found = stack.containers["head"].run("python", "-c", _ACTORS)
     assert found.returncode == 0, found.stderr
     places = {}
     for kind, address in json.loads(found.stdout):
         places.setdefault(kind.split(".")[-1], set()).add(address)
-    workers = {c.machine.addresses[0] for c in stack.of("worker")}
-    assert places["Featurizer"] == workers
-    assert places["FitWorker"] <= workers
+    return places
 
 
 def test_what_is_made_is_on_the_volumes(stack, made):
