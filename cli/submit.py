@@ -181,10 +181,8 @@ def _run(
         job = found.jobs.submit(kind, parameters)
         if not showing.as_json:
             typer.echo(job.id)
-        if showing.detach:
-            job = next_look(found, job.id)  # without a server, this starts it
-        else:
-            job = follow(found, job, quiet=showing.quiet)
+        # Without a server, a look starts it.
+        job = next_look(found, job.id) if showing.detach else follow(found, job, quiet=showing.quiet)
     report(job, as_json=showing.as_json, quiet=showing.quiet)
     if not showing.detach:
         raise typer.Exit(EXIT_CODES[job.state])
