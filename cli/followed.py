@@ -48,7 +48,7 @@ def follow(found: Access, job: Job, *, lines: bool | None = None, quiet: bool = 
                 if job.has_ended:
                     return job
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                job = _next(found, job.id)
+                job = next_look(found, job.id)
     except KeyboardInterrupt:
         typer.echo(_farewell(found, job), err=True)
         raise typer.Exit(DETACHED) from None
@@ -89,8 +89,11 @@ def _nothing(_: Job) -> None:
     """Show nothing."""
 
 
-def _next(found: Access, job_id: str) -> Job:
-    """The job at the next look; a cluster or server that is away for a while is waited for."""
+def next_look(found: Access, job_id: str) -> Job:
+    """The job as it is now, started if it was its turn; a cluster or server that is away is waited for.
+
+    Raises WorkerError when it is away for two minutes.
+    """
     deadline = time.monotonic() + _SECONDS_OF_PATIENCE
     warned = False
     while True:

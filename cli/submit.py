@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import options
-from cli.followed import EXIT_CODES, follow, report
+from cli.followed import EXIT_CODES, follow, next_look, report
 from cli.job_access import JobsAddress, State, access
 from cli.job_file import job_parameters
 
@@ -181,9 +181,8 @@ def _run(
         job = found.jobs.submit(kind, parameters)
         if not showing.as_json:
             typer.echo(job.id)
-        job = found.jobs.job(job.id)  # without a server, this starts it
-        if not showing.detach:
-            job = follow(found, job, quiet=showing.quiet)
+        # Without a server, a look starts it.
+        job = next_look(found, job.id) if showing.detach else follow(found, job, quiet=showing.quiet)
     report(job, as_json=showing.as_json, quiet=showing.quiet)
     if not showing.detach:
         raise typer.Exit(EXIT_CODES[job.state])

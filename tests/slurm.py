@@ -110,6 +110,10 @@ class Slurm:
         return done.stdout
 
     def end(self):
+        with contextlib.suppress(RuntimeError):  # the controller may be what did not start
+            self.command("scancel", "--state=RUNNING")
+            self.command("scancel", "--state=PENDING")
+            self._wait(lambda: not self.command("squeue", "-h"), 30)
         for process in reversed(self._processes):
             process.terminate()
         for process in self._processes:

@@ -1,5 +1,6 @@
 """submit and jobs without a cluster: a local Ray for each job, and what cannot be used."""
 
+import json
 import socket
 import time
 
@@ -90,3 +91,22 @@ def test_another_process_looks_after_the_jobs(tmp_path, monkeypatch):
     lock.release()
     assert run("jobs", "cancel", job.id, "--state", tmp_path).exit_code == 0
     assert JobLedger(tmp_path / "jobs.sqlite").get(job.id).state == "cancelled"
+
+
+def test_a_cluster_that_is_gone_for_good(tmp_path):
+    state = StateDirectory(tmp_path)
+    ledger = state.ledger()
+    job = ledger.start(ledger.submit("evaluate", {"dataset": "1" * 16})[0].id)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        state.job_files().write_request(job, on_cluster=True, place=address)
+        listed = run("jobs", "list", "--json", "--state", tmp_path)
+        assert listed.exit_code == 0, listed.stderr
+        assert json.loads(listed.stdout)[0]["state"] == "running"
+        assert "as they were last seen" in listed.stderr
+        assert address in listed.stderr
+        done = run("jobs", "cancel", job.id, "--lost", "--state", tmp_path)
+        assert done.exit_code == 0, done.stderr
+    assert "written off" in done.stderr
+    assert ledger.get(job.id).state == "cancelled"

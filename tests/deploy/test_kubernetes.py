@@ -313,7 +313,6 @@ def test_who_reaches_ray(network):
 COMPOSE = ROOT / "docker-compose.yml"
 
 
-@pytest.mark.skipif(not COMPOSE.exists(), reason="no docker-compose.yml")
 def test_as_under_docker_compose(documents):
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     ours = {name: template["spec"]["containers"][0] for name, template in pods(documents)}

@@ -11,7 +11,6 @@ import time
 import pytest
 
 from service.api_keys import new_key
-from service.jobs import JobLedger
 from service.state import StateDirectory
 from tests.api.conftest import serving
 from tests.api.test_jobs import training_set
@@ -166,26 +165,6 @@ def test_what_a_process_says_that_finds_no_directory(head, tmp_path, monkeypatch
     while jobs.alive(job):
         time.sleep(0.2)
     assert f"{job.id}.request.json" in jobs.last_words(job)
-
-
-def test_a_cluster_that_is_gone_for_good(tmp_path, place):
-    where = ["--state", str(tmp_path / "state")]
-    with ray_head(tmp_path / "log", dashboard=True) as head:
-        arguments = (
-            "submit",
-            "featurize",
-            place / "paths.extxyz",
-            "--detach",
-            "--address",
-            head.jobs_address,
-        )
-        job_id = run(head, *arguments, *where)[0].strip()
-        environment = head.environment
-    out, err = run(head, "jobs", "list", "--json", *where, environment=environment)
-    assert json.loads(out)[0]["state"] == "running"
-    assert "as they were last seen" in err
-    assert "written off" in run(head, "jobs", "cancel", job_id, "--lost", *where)[1]
-    assert JobLedger(tmp_path / "state" / "jobs.sqlite").get(job_id).state == "cancelled"
 
 
 def test_through_a_server(head, place, tmp_path):
