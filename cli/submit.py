@@ -122,7 +122,9 @@ def train(
     seed: Annotated[int | None, _optional("Root of all random numbers. Default: 0.")] = None,
     orders: Annotated[str | None, _optional("Scattering orders: 0-2 (default) or 0-1.")] = None,
     selection: Annotated[str | None, _optional("bagged (default) or full.")] = None,
-    invariance: Annotated[float | None, _optional("Weight of translation invariance. Default: 200.")] = None,
+    invariance: Annotated[
+        float | None, _optional("Weight of translation invariance. Default: as train.")
+    ] = None,
     references: options.References = None,
     file: File = None,
     address: JobsAddress = None,
