@@ -12,12 +12,14 @@ from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
 from service.strict import Strict
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(Needs("jobs"))], route_class=Guarded
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the job.")]
