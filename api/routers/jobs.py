@@ -14,7 +14,15 @@ from starlette.concurrency import run_in_threadpool
 
 from api.security import Guarded, Needs
 from api.state import Service, service_of
-from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
+from service.jobs import (
+    EvaluateParameters,
+    FeaturizeParameters,
+    Job,
+    JobType,
+    QueueFullError,
+    State,
+    TrainParameters,
+)
 from service.strict import Strict
 
 router = APIRouter(
@@ -95,15 +103,20 @@ async def submit(
 ) -> JobOut:
     """Accept a job; it is on disk when this answers, and survives the end of the server."""
     await run_in_threadpool(_check, service, body.parameters)
-    waiting = await run_in_threadpool(service.jobs.in_state, "queued")
-    if len(waiting) >= service.settings.max_jobs:
-        raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
     parameters, defaults = body.parameters.model_dump(mode="json"), {}
     if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
         defaults["model"] = service.active.id  # of this server: --model may have set it
-    job, _ = await run_in_threadpool(
-        service.jobs.submit, body.type, parameters, idempotency_key, defaults=defaults
-    )
+    try:
+        job, _ = await run_in_threadpool(
+            service.jobs.submit,
+            body.type,
+            parameters,
+            idempotency_key,
+            defaults=defaults,
+            max_queued=service.settings.max_jobs,
+        )
+    except QueueFullError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "60"}) from error
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 
