@@ -161,6 +161,13 @@ class VoltageRequest(Body):
     ion: str = Field("Li", pattern="^[A-Z][a-z]?$", description="Chemical symbol of the working ion.")
     model: ModelId = None
 
+    @field_validator("ion")
+    @classmethod
+    def _known(cls, symbol: str) -> str:
+        if atomic_numbers.get(symbol, 0) < 1:
+            raise ValueError(f"{symbol!r} is no chemical element")
+        return symbol
+
 
 class PointOut(BaseModel):
     """One structure of a series."""
