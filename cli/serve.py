@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,13 +48,14 @@ def serve(
     from service.logs import configure_logging
     from service.settings import ServeSettings
 
-    configure_logging(options.verbosity(quiet, verbose))
     given: dict[str, Any] = {"model": model, "state": state, "workers": workers, "jobs_address": address}
     try:
         settings = ServeSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"settings: {'; '.join(problems)}") from error
+    as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+    configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
     if settings.model is not None:
         Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
     run(settings, host, port)

@@ -66,6 +66,9 @@ class ServeSettings(BaseSettings):
         description="Structures accepted and not yet answered, large cells counted several times; 503 above.",
     )
     timeout: float = Field(60.0, gt=0, description="Seconds that one piece of work may take.")
+    log_json: bool | None = Field(
+        None, description="Log JSON lines with UTC times. Default: unless standard error is a terminal."
+    )
     shutdown_drain: float = Field(
         0.5, ge=0, le=600, description="Seconds between SIGTERM and refusing new connections."
     )
