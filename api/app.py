@@ -83,7 +83,9 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     _describe_problems(app)
 
     def limit_of(path: str) -> int:
-        return settings.max_dataset_bytes if path == "/v1/datasets" else settings.max_body_bytes
+        if path == "/v1/datasets":
+            return settings.max_dataset_bytes
+        return settings.max_file_bytes if path.endswith("/file") else settings.max_body_bytes
 
     app.add_middleware(LimitedBody, limit_of=limit_of)
     if settings.cors_origins:
@@ -92,7 +94,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=[REQUEST_ID],
+            expose_headers=[REQUEST_ID, "Location", "Retry-After"],
         )
     app.add_middleware(Observed, metrics=service.metrics)
     return app

@@ -20,7 +20,7 @@ from atomscatter.errors import (
     WorkerError,
 )
 from service.datasets import UnknownIdError
-from service.jobs import KeyReusedError
+from service.jobs import PARAMETERS, KeyReusedError
 from service.uploads import UnsupportedUploadError, UploadError
 from workers.prediction_pool import BusyError, OverrunError
 
@@ -98,6 +98,8 @@ def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 def _one_invalid(error: Mapping[str, Any]) -> dict[str, Any]:
     place, *rest = error["loc"]
+    if rest and rest[0] in PARAMETERS:
+        del rest[0]  # the kind of job that decided, which is no place in the body
     found: dict[str, Any] = {"detail": error["msg"], "in": place, "pointer": pointer(rest)}
     if len(rest) > 1 and rest[0] == "structures" and isinstance(rest[1], int):
         found["index"] = rest[1]

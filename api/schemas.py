@@ -98,6 +98,7 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
     "uncertainty": 0.008266960137250444,
     "extrapolating": False,
     "extrapolation_score": 0.3866092697638378,
+    "energy_per_atom_by_fold": [-3.0391, -3.0372, -3.0405, -3.0368, -3.0406],
 }
 
 
@@ -116,6 +117,9 @@ class PredictionOut(BaseModel):
     extrapolating: bool = Field(description="Whether the structure is unlike the training data (score > 1).")
     extrapolation_score: float = Field(
         description="Distance from the training data, dimensionless; 1e9: any more."
+    )
+    energy_per_atom_by_fold: list[float] = Field(
+        description="By the averaged model of each fold, eV/atom; their spread is that of properties."
     )
 
     @classmethod
@@ -160,6 +164,13 @@ class VoltageRequest(Body):
     structures: Structures
     ion: str = Field("Li", pattern="^[A-Z][a-z]?$", description="Chemical symbol of the working ion.")
     model: ModelId = None
+
+    @field_validator("ion")
+    @classmethod
+    def _known(cls, symbol: str) -> str:
+        if atomic_numbers.get(symbol, 0) < 1:
+            raise ValueError(f"{symbol!r} is no chemical element")
+        return symbol
 
 
 class PointOut(BaseModel):

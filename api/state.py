@@ -15,7 +15,6 @@ from api.errors import StructuresError
 from api.metrics import Metrics
 from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import ModelError, StructureError, WorkerError
-from atomscatter.structures import check_atoms
 from service.api_keys import ApiKeys
 from service.jobs import JobLedger
 from service.reading import LabelledStructure
@@ -143,27 +142,19 @@ class Service:
             raise StructuresError(
                 [(place, None, f"{len(structures)} structures; at most {self.settings.max_structures}")]
             )
-        await run_in_threadpool(self._check, structures, model, place)
-        answers = await self.pool.predict(str(model.directory), structures)
+        large = [(i, len(a)) for i, a in enumerate(structures) if len(a) > self.settings.max_atoms]
+        if large:
+            limit = self.settings.max_atoms
+            raise StructuresError([(f"{place}/{i}", i, f"has {n} atoms; at most {limit}") for i, n in large])
+        costs = [model.ensemble.scattering.grid_points(atoms) for atoms in structures]
+        # Checked in the processes, where it counts as work: thousands of atoms in one place take their time.
+        answers = await self.pool.predict(str(model.directory), structures, costs)
         problems = [(i, a) for i, a in enumerate(answers) if isinstance(a, StructureError)]
         if problems:
             raise StructuresError([(f"{place}/{i}", i, error.reason) for i, error in problems])
         predictions = [a for a in answers if isinstance(a, Prediction)]
         self.metrics.structures.inc(len(predictions))
         return predictions
-
-    def _check(self, structures: Sequence[Atoms], model: ServedModel, place: str) -> None:
-        species = model.ensemble.scattering.species
-        problems: list[tuple[str, int | None, str]] = []
-        for index, atoms in enumerate(structures):
-            try:
-                if len(atoms) > self.settings.max_atoms:
-                    raise StructureError(f"has {len(atoms)} atoms; at most {self.settings.max_atoms}")
-                check_atoms(atoms, species=species)
-            except StructureError as error:
-                problems.append((f"{place}/{index}", index, error.reason))
-        if problems:
-            raise StructuresError(problems)
 
     async def _switch(self, model_id: str) -> None:
         served = await run_in_threadpool(self._load, model_id)

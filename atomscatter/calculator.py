@@ -17,7 +17,7 @@ class ScatteringCalculator(Calculator):
     """Energies of a trained ensemble, on this machine or of a running service, as an ASE calculator.
 
     ``results`` holds ``energy`` (eV, of the cell), and what belongs to it: ``uncertainty`` (eV/atom, standard
-    deviation over the models), ``energies_by_fold`` (eV, of the cell, shape (n_folds,); empty by a service),
+    deviation over the models), ``energies_by_fold`` (eV, of the cell, shape (n_folds,)),
     ``extrapolating`` and ``extrapolation_score``. There are no forces and no stress: asking for them raises
     ``ase.calculators.calculator.PropertyNotImplementedError``.
 

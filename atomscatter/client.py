@@ -276,7 +276,11 @@ def _as_json(atoms: Atoms) -> Json:
 
 
 def _predictions(body: Json) -> list[Prediction]:
-    return [Prediction(**values, model=body["model"]) for values in body["predictions"]]
+    folds = "energy_per_atom_by_fold"
+    return [
+        Prediction(**{**values, folds: tuple(values[folds])}, model=body["model"])
+        for values in body["predictions"]
+    ]
 
 
 def _predict(structures: Sequence[Atoms], model: str | None) -> _Call[list[Prediction]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from atomscatter.channels import Channel, channel_species, channels_for
 from atomscatter.errors import ConfigError
 from atomscatter.fft import Shape, TransformCache
-from atomscatter.grids import Grid
+from atomscatter.grids import FAST_LENGTHS, Grid
 from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_modulus, power_sums
 from atomscatter.labels import FeatureLabel, feature_labels, second_scales
 from atomscatter.needed import Needed, needed
@@ -134,6 +134,17 @@ class Scattering:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"scattering settings: {error}") from error
+
+    def grid_points(self, atoms: Atoms) -> float:
+        """Points of the largest grid that a structure needs, about; time and memory grow with them.
+
+        Known without any work, of any structure: nothing is checked, and a cell that is not finite has 0.
+        """
+        lengths = np.abs(np.asarray(atoms.cell.array, dtype=np.float64)).max(axis=1)
+        spacing = min(self.grid.spacing(self.beta, 0, l1, self.grid.first) for l1 in range(self.n))
+        with np.errstate(all="ignore"):
+            points = float(np.prod(np.maximum(lengths / spacing, FAST_LENGTHS[0])))
+        return points if math.isfinite(points) else 0.0
 
     def features(self, atoms: Atoms, *, only: Needed | None = None) -> Float:
         """Features of one periodic structure, per atom, in the order of :attr:`labels`.

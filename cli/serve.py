@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +44,9 @@ def serve(
     from atomscatter.ensemble import Ensemble
     from service.logs import configure_logging
 
-    configure_logging(options.verbosity(quiet, verbose))
     settings = options.serve_settings(model=model, state=state, workers=workers, jobs_address=address)
+    as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+    configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
     if settings.model is not None:
         Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
     run(settings, host, port)

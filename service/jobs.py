@@ -136,6 +136,10 @@ CREATE TABLE IF NOT EXISTS jobs (
 """
 
 
+class QueueFullError(AtomscatterError):
+    """As many jobs wait as may."""
+
+
 class JobLedger:
     """All jobs of one state directory; any number of processes and threads may use it.
 
@@ -158,6 +162,7 @@ class JobLedger:
         key: str | None = None,
         *,
         defaults: dict[str, Any] | None = None,
+        max_queued: int | None = None,
     ) -> tuple[Job, bool]:
         """Add a job; on disk when this returns. Whether it is new: the same key gives the same job.
 
@@ -165,6 +170,7 @@ class JobLedger:
 
         Raises:
             KeyReusedError: the key came with another type or other parameters.
+            QueueFullError: ``max_queued`` jobs wait, and this would be a new one.
         """
         text = json.dumps(parameters, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
@@ -177,6 +183,9 @@ class JobLedger:
                     if known[1] != digest:
                         raise KeyReusedError("this Idempotency-Key was used for another request")
                     return _one(connection, known[0]), False
+            (queued,) = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
+            if max_queued is not None and queued >= max_queued:
+                raise QueueFullError(f"{queued} jobs are waiting")
             job_id = secrets.token_hex(8)
             connection.execute(
                 "INSERT INTO jobs (id, type, parameters, state, created, key, request_hash) "
@@ -187,18 +196,18 @@ class JobLedger:
 
     def get(self, job_id: str) -> Job:
         """A job. Raises UnknownIdError."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return _one(connection, job_id)
 
     def all(self, limit: int = 100) -> list[Job]:
         """The newest jobs first."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             query = f"SELECT {_COLUMNS} FROM jobs ORDER BY number DESC LIMIT ?"
             return [_job(row) for row in connection.execute(query, (limit,))]
 
     def in_state(self, *states: State) -> list[Job]:
         """Jobs in one of the states, the oldest first."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             marks = ", ".join("?" * len(states))
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
@@ -259,6 +268,12 @@ class JobLedger:
                 "AND state NOT IN ('succeeded', 'failed', 'cancelled')",
                 (*values, job_id),
             )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        # Not in the way of writers, nor they in its: in WAL mode a reader sees the last whole change.
+        with explained(self.path), contextlib.closing(connect(self.path, "rw")) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

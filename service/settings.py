@@ -60,15 +60,27 @@ class ServeSettings(BaseSettings):
         None, description="File of hashed keys (atomscatter api-key makes its lines). Default: no keys."
     )
     cors_origins: list[str] = Field(default_factory=list, description="Origins that may call from a browser.")
-    max_body_bytes: int = Field(10 * 2**20, ge=1024, description="Largest request body; 413 above.")
+    max_body_bytes: int = Field(
+        5 * 2**20,
+        ge=1024,
+        description="Largest JSON body, which may take 28 times as much memory; 413 above.",
+    )
+    max_file_bytes: int = Field(10 * 2**20, ge=1024, description="Largest file of structures; 413 above.")
     max_dataset_bytes: int = Field(500 * 2**20, ge=1024, description="Largest uploaded data set.")
     max_structures: int = Field(1000, ge=1, description="Structures in one request.")
     max_atoms: int = Field(2000, ge=1, description="Atoms in one structure.")
     max_grid_points: int = Field(
         160**3, ge=1000, description="Largest grid of a transform, about 100 bytes a point."
     )
-    max_pending: int = Field(400, ge=1, description="Structures accepted and not yet answered; 503 above.")
+    max_pending: int = Field(
+        400,
+        ge=1,
+        description="Structures accepted and not yet answered, large cells counted several times; 503 above.",
+    )
     timeout: float = Field(60.0, gt=0, description="Seconds that one piece of work may take.")
+    log_json: bool | None = Field(
+        None, description="Log JSON lines with UTC times. Default: unless standard error is a terminal."
+    )
     shutdown_drain: float = Field(
         0.5, ge=0, le=600, description="Seconds between SIGTERM and refusing new connections."
     )

@@ -28,7 +28,10 @@ from workers import predictor
 T = TypeVar("T")
 
 CHUNK = 4
-"""Structures that a process takes at once: others wait no longer than for these."""
+"""Units of work that a process takes at once: others wait no longer than for these."""
+
+POINTS_PER_UNIT = 60**3
+"""Grid points that count as one structure: a cube of 11 Angstrom with the usual wavelets."""
 
 _SMOOTHING = 0.1
 _SECONDS_TO_LOAD = 300.0  # a first start compiles the kernels, perhaps on a busy machine
@@ -51,8 +54,8 @@ class PredictionPool:
 
     Args:
         workers: number of processes.
-        capacity: structures (files count as one) that may be accepted and not yet answered, waiting ones
-            included.
+        capacity: structures that may be accepted and not yet answered, waiting ones included. Files count as
+            one, structures with large cells as several: one for each POINTS_PER_UNIT of their grid.
         timeout: seconds that a process may spend on one piece of work.
         max_points: largest grid of a structure; see :func:`workers.predictor.predict`.
     """
@@ -63,7 +66,7 @@ class PredictionPool:
         self.pending = 0
         self._timeout = timeout
         self._max_points = max_points
-        self._seconds = 0.3  # per structure, a running mean
+        self._seconds = 0.3  # per unit of work, a running mean
         self._free: asyncio.Queue[ProcessPoolExecutor] = asyncio.Queue()
         self._lanes: set[ProcessPoolExecutor] = set()
         self._log = structlog.get_logger()
@@ -85,30 +88,45 @@ class PredictionPool:
             if isinstance(error, BaseException) and not isinstance(error, BrokenProcessPool):
                 raise error
 
-    async def predict(self, model: str, structures: Sequence[Atoms]) -> list[Prediction | StructureError]:
+    async def predict(
+        self, model: str, structures: Sequence[Atoms], points: Sequence[float]
+    ) -> list[Prediction | StructureError | None]:
         """Predictions in order; in place of one, why there is none.
 
-        A long list uses all processes and lets other requests in between.
+        A long list uses all processes and lets other requests in between. After the first structure that
+        cannot be used the others are only checked, and None where they pass: none is predicted in vain.
+
+        Args:
+            model: directory of the model.
+            structures: periodic; checked in the processes.
+            points: grid points that each will need, about; see :meth:`Scattering.grid_points`.
 
         Raises:
             BusyError: too much work is waiting.
             OverrunError, WorkerError: a process hung, or died twice.
         """
+        # Beyond the largest grid a structure is refused, which is quick.
+        units = [max(1, round(p / POINTS_PER_UNIT)) if p <= self._max_points else 1 for p in points]
         answers: list[Prediction | StructureError | None] = [None] * len(structures)
-        starts = iter(range(0, len(structures), CHUNK))
+        chunks = iter(_chunks(units))
+        useless = False
 
         async def one_after_another() -> None:
-            for start in starts:
-                chunk = [predictor.plain(atoms) for atoms in structures[start : start + CHUNK]]
+            nonlocal useless
+            for part in chunks:
+                chunk = [predictor.plain(atoms) for atoms in structures[part]]
+                if useless:
+                    answers[part] = await self._run(predictor.check, model, self._max_points, chunk)
+                    continue
                 began = asyncio.get_running_loop().time()
-                answers[start : start + CHUNK] = await self._run(
-                    predictor.predict, model, self._max_points, chunk
-                )
-                self._note((asyncio.get_running_loop().time() - began) / len(chunk))
+                found = await self._run(predictor.predict, model, self._max_points, chunk)
+                self._note((asyncio.get_running_loop().time() - began) / sum(units[part]))
+                answers[part] = found
+                useless = useless or any(isinstance(answer, StructureError) for answer in found)
 
-        with self._admitted(len(structures)):
+        with self._admitted(sum(units)):
             await _all(one_after_another() for _ in range(self.workers))
-        return [answer for answer in answers if answer is not None]
+        return answers
 
     async def read(
         self, name: str, content: bytes, *, max_structures: int, max_atoms: int
@@ -214,6 +232,18 @@ class PredictionPool:
         )
         self._lanes.add(lane)
         return lane
+
+
+def _chunks(units: Sequence[int]) -> Iterator[slice]:
+    """Parts of a list with at most CHUNK units of work each, or one entry."""
+    start, work = 0, 0
+    for i, more in enumerate(units):
+        if i > start and work + more > CHUNK:
+            yield slice(start, i)
+            start, work = i, 0
+        work += more
+    if start < len(units):
+        yield slice(start, len(units))
 
 
 async def _all(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:

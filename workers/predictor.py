@@ -81,6 +81,19 @@ def predict(
     return answers
 
 
+def check(model: str, max_points: int, structures: Sequence[PlainStructure]) -> list[StructureError | None]:
+    """What is wrong with each structure; arguments as of :func:`predict`."""
+    species = _ensemble(model, max_points).scattering.species
+    answers: list[StructureError | None] = []
+    for numbers, positions, cell in structures:
+        try:
+            check_atoms(Atoms(numbers, positions=positions, cell=cell, pbc=True), species=species)
+            answers.append(None)
+        except StructureError as error:
+            answers.append(error)
+    return answers
+
+
 def read(name: str, content: bytes, max_structures: int, max_atoms: int) -> list[LabelledStructure]:
     """:func:`service.uploads.read_upload`, here because a parser may hang or die."""
     return read_upload(name, content, max_structures=max_structures, max_atoms=max_atoms)

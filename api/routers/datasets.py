@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends, File, Form, Path, UploadFile
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.datasets import Dataset, DatasetReading
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(needs("jobs"))])
+router = APIRouter(
+    prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(Needs("jobs"))], route_class=Guarded
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the data set.")]

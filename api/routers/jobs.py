@@ -12,13 +12,23 @@ from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
-from service.jobs import EvaluateParameters, FeaturizeParameters, Job, JobType, State, TrainParameters
+from service.jobs import (
+    EvaluateParameters,
+    FeaturizeParameters,
+    Job,
+    JobType,
+    QueueFullError,
+    State,
+    TrainParameters,
+)
 from service.strict import Strict
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs("jobs"))])
+router = APIRouter(
+    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(Needs("jobs"))], route_class=Guarded
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the job.")]
@@ -94,15 +104,20 @@ async def submit(
 ) -> JobOut:
     """Accept a job; it is on disk when this answers, and survives the end of the server."""
     await run_in_threadpool(require_inputs, service.directory, body.parameters)
-    waiting = await run_in_threadpool(service.jobs.in_state, "queued")
-    if len(waiting) >= service.settings.max_jobs:
-        raise HTTPException(503, f"{len(waiting)} jobs are waiting", {"Retry-After": "60"})
     parameters, defaults = body.parameters.model_dump(mode="json"), {}
     if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
         defaults["model"] = service.active.id  # of this server: --model may have set it
-    job, _ = await run_in_threadpool(
-        service.jobs.submit, body.type, parameters, idempotency_key, defaults=defaults
-    )
+    try:
+        job, _ = await run_in_threadpool(
+            service.jobs.submit,
+            body.type,
+            parameters,
+            idempotency_key,
+            defaults=defaults,
+            max_queued=service.settings.max_jobs,
+        )
+    except QueueFullError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "60"}) from error
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 

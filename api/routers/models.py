@@ -9,10 +9,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Guarded)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Report = Literal["parity", "learning_curves"]
@@ -40,13 +40,13 @@ class ModelDescription(BaseModel):
     training: dict[str, Any] = Field(description="Model card: seeds, versions, errors in eV/atom.")
 
 
-@router.get("", dependencies=[Depends(needs("predict"))])
+@router.get("", dependencies=[Depends(Needs("predict"))])
 async def models(service: ServiceOf) -> ModelList:
     """Ids of all models, the embedded one first."""
     return ModelList(active=service.active.id, models=await run_in_threadpool(service.registry.ids))
 
 
-@router.get("/{model_id}", dependencies=[Depends(needs("predict"))])
+@router.get("/{model_id}", dependencies=[Depends(Needs("predict"))])
 async def model(model_id: Id, service: ServiceOf) -> ModelDescription:
     """What is known about a model."""
     found = await service.model(model_id)
@@ -66,7 +66,7 @@ async def model(model_id: Id, service: ServiceOf) -> ModelDescription:
 
 @router.get(
     "/{model_id}/report/{name}",
-    dependencies=[Depends(needs("predict"))],
+    dependencies=[Depends(Needs("predict"))],
     response_class=FileResponse,
     responses={200: {"content": {"image/png": {}}, "description": "PNG image."}},
 )
@@ -79,7 +79,7 @@ async def report(model_id: Id, name: Report, service: ServiceOf) -> FileResponse
     return FileResponse(path, media_type="image/png")
 
 
-@router.post("/{model_id}/activate", dependencies=[Depends(needs("jobs"))])
+@router.post("/{model_id}/activate", dependencies=[Depends(Needs("jobs"))])
 async def activate(model_id: Id, service: ServiceOf) -> ModelList:
     """Make a model the active one; requests that are being answered keep theirs."""
     await service.activate(model_id)

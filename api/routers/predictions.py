@@ -7,11 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Query, UploadFile
 
 from api.schemas import ModelId, PredictionOut, PredictionsRequest, PredictionsResponse
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import ServedModel, Service, service_of
 from atomscatter.ensemble import Prediction
 
-router = APIRouter(prefix="/v1/predictions", tags=["predictions"], dependencies=[Depends(needs("predict"))])
+router = APIRouter(
+    prefix="/v1/predictions",
+    tags=["predictions"],
+    dependencies=[Depends(Needs("predict"))],
+    route_class=Guarded,
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 

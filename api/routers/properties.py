@@ -22,13 +22,18 @@ from api.schemas import (
     VoltageRequest,
     VoltageResponse,
 )
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 from atomscatter.errors import DataError, StructureError
 from atomscatter.strain import STRAINS, strained
 from service import properties
 
-router = APIRouter(prefix="/v1/properties", tags=["properties"], dependencies=[Depends(needs("predict"))])
+router = APIRouter(
+    prefix="/v1/properties",
+    tags=["properties"],
+    dependencies=[Depends(Needs("predict"))],
+    route_class=Guarded,
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 

@@ -8,10 +8,15 @@ from fastapi import APIRouter, Depends, File, UploadFile
 from pydantic import BaseModel
 
 from api.schemas import Structure
-from api.security import needs
+from api.security import Guarded, Needs
 from api.state import Service, service_of
 
-router = APIRouter(prefix="/v1/structures", tags=["structures"], dependencies=[Depends(needs("predict"))])
+router = APIRouter(
+    prefix="/v1/structures",
+    tags=["structures"],
+    dependencies=[Depends(Needs("predict"))],
+    route_class=Guarded,
+)
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 

@@ -1,4 +1,9 @@
-// Requests to the service; a failed one throws a Problem with the server's reasons.
+// Requests to the service; a failed one throws a Problem with the server's reasons. A key, when the service wants
+// one, goes with each and is forgotten with the tab.
+
+const KEY = "api-key";
+export const key = () => sessionStorage.getItem(KEY) || "";
+export const setKey = (value) => sessionStorage.setItem(KEY, value);
 
 export class Problem extends Error {
   constructor(detail, errors = []) {
@@ -7,38 +12,60 @@ export class Problem extends Error {
   }
 }
 
-async function answer(request) {
+async function send(path, options = {}) {
   let response;
+  const headers = { ...options.headers, ...(key() ? { "X-API-Key": key() } : {}) };
   try {
-    response = await request;
+    response = await fetch(path, { ...options, headers });
   } catch {
     throw new Problem("The server does not answer.");
   }
+  if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    const wait = response.headers.get("Retry-After");
-    const again = wait ? ` Try again in ${wait} s.` : "";
-    throw new Problem((body.detail || `The server answered ${response.status}.`) + again, body.errors || []);
-  }
-  return body;
+  if (response.status === 401) dispatchEvent(new Event("key-needed"));
+  const wait = response.headers.get("Retry-After");
+  const again = wait ? ` Try again in ${wait} s.` : "";
+  throw new Problem((body.detail || `The server answered ${response.status}.`) + again, body.errors || []);
 }
 
-export const get = (path) => answer(fetch(path));
+const answer = async (path, options) => (await send(path, options)).json();
+
+export const get = (path) => answer(path);
+
+export const getText = async (path) => (await send(path)).text();
+
+export const getBlob = async (path) => (await send(path)).blob();
 
 export const post = (path, body) =>
-  answer(fetch(path, {
+  answer(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body ?? {}),
-  }));
+  });
 
-export const remove = (path) => answer(fetch(path, { method: "DELETE" }));
+export const remove = (path) => answer(path, { method: "DELETE" });
 
 export const postFile = (path, name, content) => postForm(path, name, content, {});
 
 export function postForm(path, name, content, fields) {
   const form = new FormData();
   form.append("file", new Blob([content]), name);
-  for (const [key, value] of Object.entries(fields)) if (value) form.append(key, value);
-  return answer(fetch(path, { method: "POST", body: form }));
+  for (const [field, value] of Object.entries(fields)) if (value) form.append(field, value);
+  return answer(path, { method: "POST", body: form });
+}
+
+// Data of server-sent events, one after another; an EventSource would not send the key.
+export async function* events(path) {
+  const reader = (await send(path)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const lines = part.split("\n").filter((line) => line.startsWith("data:"));
+      if (lines.length) yield lines.map((line) => line.slice(5).trimStart()).join("\n");
+    }
+  }
 }

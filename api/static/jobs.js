@@ -1,10 +1,11 @@
 // Jobs: upload a training set, start featurize, train or evaluate, and watch what happens.
 
-import { get, post, postForm, remove } from "./http.js";
+import { events, get, getText, post, postForm, remove } from "./http.js";
 
 const byId = (id) => document.getElementById(id);
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-const streams = new Map(); // job id -> EventSource
+const watched = new Set(); // ids of jobs
+const SECONDS_TO_RECONNECT = 3;
 
 function made(name, text, attributes = {}) {
   const element = document.createElement(name);
@@ -51,7 +52,10 @@ function drawJob(job) {
     found.addEventListener("click", () => attempt(action));
     actions.append(found);
   };
-  actions.append(made("a", "Log", { href: `/v1/jobs/${job.id}/log`, target: "_blank", rel: "noopener" }), " ");
+  button("Log", async () => {
+    byId("log-text").textContent = (await getText(`/v1/jobs/${job.id}/log`)) || "Nothing was printed yet.";
+    byId("log").showModal();
+  });
   if (!ENDED.has(job.state)) button("Cancel", async () => drawJob(await remove(`/v1/jobs/${job.id}`)));
   if (job.state === "succeeded" && job.type === "featurize") {
     button("Train", () => submit("train", { store: job.id }));
@@ -68,18 +72,24 @@ function drawJob(job) {
   if (!ENDED.has(job.state)) watch(job.id);
 }
 
-function watch(id) {
-  if (streams.has(id)) return;
-  const stream = new EventSource(`/v1/jobs/${id}/events`);
-  streams.set(id, stream);
-  stream.addEventListener("job", (event) => {
-    const job = JSON.parse(event.data);
-    if (ENDED.has(job.state)) {
-      stream.close();
-      streams.delete(id);
+async function watch(id) {
+  if (watched.has(id)) return;
+  watched.add(id);
+  let ended = false;
+  while (!ended) {
+    try {
+      for await (const data of events(`/v1/jobs/${id}/events`)) {
+        const job = JSON.parse(data);
+        ended = ENDED.has(job.state);
+        if (ended) watched.delete(id);
+        drawJob(job);
+      }
+    } catch (problem) {
+      say(problem.message);
     }
-    drawJob(job);
-  });
+    // The server ended first, or the connection broke: the job goes on.
+    if (!ended) await new Promise((resume) => { setTimeout(resume, 1000 * SECONDS_TO_RECONNECT); });
+  }
 }
 
 async function submit(type, parameters) {

@@ -2,7 +2,7 @@
 // function from what the service answered; nothing is computed here.
 
 import { lineChart } from "./chart.js";
-import { get, post, postFile } from "./http.js";
+import { get, getBlob, key, post, postFile, setKey } from "./http.js";
 import { openJobs, startJobs } from "./jobs.js";
 import { colourOf, show } from "./viewer.js";
 
@@ -276,8 +276,12 @@ async function drawModel(id) {
   definitions(byId("card"), rows);
   const images = [["parity", "Parity"], ["learning_curves", "Learning curves"]].map(([name, title]) => {
     const card = made("div", undefined, { class: "card" });
-    const image = made("img", undefined, { src: `/v1/models/${id}/report/${name}`, alt: title });
-    image.addEventListener("error", () => card.remove());
+    const image = made("img", undefined, { alt: title });
+    getBlob(`/v1/models/${id}/report/${name}`).then(
+      (blob) => { image.src = URL.createObjectURL(blob); },
+      () => card.remove(), // training left no such plot
+    );
+    image.addEventListener("load", () => URL.revokeObjectURL(image.src));
     card.append(made("h2", title), image);
     return card;
   });
@@ -310,6 +314,18 @@ function openPage() {
 function setTheme(name) {
   document.documentElement.dataset.theme = name;
   if (state.structures.length) show(byId("viewer"), state.structures[state.frame]);
+}
+
+function askForKey() {
+  byId("key-form").hidden = false;
+}
+
+function takeKey(event) {
+  event.preventDefault();
+  setKey(byId("key").value.trim());
+  byId("problem").hidden = true;
+  openPage();
+  drawModels().catch(complain);
 }
 
 function takeDrops(card) {
@@ -360,6 +376,10 @@ function start() {
   byId("models").addEventListener("change", ({ target }) => drawModel(target.value));
   byId("activate").addEventListener("click", activate);
   startJobs();
+  addEventListener("key-needed", askForKey);
+  byId("key-form").addEventListener("submit", takeKey);
+  if (key()) askForKey(); // to be seen and exchanged
+  byId("key").value = key();
   addEventListener("hashchange", openPage);
   openPage();
   drawModels().catch(complain);

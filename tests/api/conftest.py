@@ -45,7 +45,7 @@ def serving(state, *arguments, port=None, **environment):
             process.wait()
 
 
-def wait_until_ready(process, url, seconds=120):
+def wait_until_ready(process, url, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended"

@@ -23,7 +23,7 @@ from tests.api.conftest import serving
 
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-EXPECTED = {200, 400, 413, 415, 422}
+EXPECTED = {200, 201, 400, 413, 415, 422}
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +98,16 @@ def mutations(draw, content):
     return content
 
 
+@pytest.mark.parametrize("path", ["/v1/structures/file", "/v1/predictions/file", "/v1/datasets"])
 @pytest.mark.parametrize("name", FILES)
-def test_mutated_files_are_answered_or_refused(guarded, name):
+def test_mutated_files_are_answered_or_refused(guarded, name, path):
     url, key = guarded
+    cases = CASES // (3 * len(FILES)) + 1
     seen, slowest = [], []
     with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client:
 
         @settings(
-            max_examples=CASES // len(FILES) + 1,
+            max_examples=cases,
             deadline=None,
             derandomize=True,
             database=None,
@@ -114,15 +116,21 @@ def test_mutated_files_are_answered_or_refused(guarded, name):
         @given(content=mutations(FILES[name]))
         def upload(content):
             began = time.perf_counter()
-            answer = client.post("/v1/structures/file", files={"file": (name, content)})
+            answer = client.post(path, files={"file": (name, content)})
             slowest.append(time.perf_counter() - began)
             seen.append(answer.status_code)
             assert answer.status_code in EXPECTED, (answer.status_code, answer.text[:300])
-            if answer.status_code != 200:
+            if not answer.is_success:
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert answer.json()["detail"]
 
         upload()
-    print(name, {status: seen.count(status) for status in sorted(set(seen))}, f"slowest {max(slowest):.2f} s")
-    assert len(seen) > CASES // len(FILES)
-    assert len(set(seen)) > 1, "mutations of one kind only"
+    print(
+        path,
+        name,
+        {status: seen.count(status) for status in sorted(set(seen))},
+        f"slowest {max(slowest):.2f} s",
+    )
+    assert len(seen) >= cases
+    if path != "/v1/datasets" or name == "a.extxyz":  # the others have no energies: all are refused
+        assert len(set(seen)) > 1, "mutations of one kind only"

@@ -31,3 +31,18 @@ def test_an_unexpected_error_has_the_request_id_in_answer_and_log(tmp_path):
     assert answer.headers["x-content-type-options"] == "nosniff"
     (error,) = [entry for entry in logs if entry["log_level"] == "error"]
     assert error["request_id"] == "mine"
+
+
+def test_other_origins_see_where_a_job_is_and_when_to_come_back(tmp_path):
+    origin = "https://lab.example"
+    app = create_app(ServeSettings(state=tmp_path, cors_origins=[origin]))
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/health/live", headers={"Origin": origin})
+
+    answer = asyncio.run(ask())
+    assert answer.headers["access-control-allow-origin"] == origin
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert exposed == {"x-request-id", "Location", "Retry-After"}

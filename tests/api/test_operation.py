@@ -1,6 +1,7 @@
 """What operators rely on: probes, metrics, keys, models, a clean end."""
 
 import signal
+import socket
 import threading
 
 import httpx
@@ -47,6 +48,24 @@ def test_keys_have_scopes(tmp_path, samples):
         activate = f"{url}/v1/models/{model}/activate"
         assert_problem(httpx.post(activate, headers={"X-API-Key": predict}, timeout=60), 403)
         assert httpx.post(activate, headers={"X-API-Key": operate}, timeout=60).status_code == 200
+
+
+def test_a_body_without_a_key_is_not_read(tmp_path):
+    """Malformed JSON is no news before the key is known, and half a gigabyte is not waited for."""
+    predict, line = new_key("laptop", ["predict"])
+    (tmp_path / "keys").write_text(f"{line}\n")
+    with serving(tmp_path / "state", "--workers", "1", api_keys=tmp_path / "keys") as (_, url):
+        address, announced = httpx.URL(url), 400 * 2**20
+        for key, status in (("wrong", 401), (predict, 403)):
+            broken = {"content": b"{", "headers": {"content-type": "application/json", "X-API-Key": key}}
+            assert_problem(httpx.post(f"{url}/v1/jobs", timeout=60, **broken), status)
+            with socket.create_connection((address.host, address.port), timeout=60) as connection:
+                connection.sendall(
+                    f"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+                    f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {announced}\r\n\r\n"
+                    "--b\r\n".encode()
+                )
+                assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])

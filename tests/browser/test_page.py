@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from atomscatter.ensemble import Ensemble
+from service.api_keys import new_key
 from service.default_model import embedded_model
 from tests.api.conftest import ROOT, serving
 
@@ -22,6 +23,7 @@ from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 EXAMPLES = ROOT / "api/static/examples"
 SCREENSHOTS = ROOT / "tests/browser/screenshots"
+expect.set_options(timeout=60_000)  # of a busy machine; what is there is seen at once
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -169,8 +171,37 @@ def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
     page.close()
 
 
-def test_jobs_are_started_and_watched(page, tmp_path):
-    """From a file to a store, live, and a cancelled training."""
+def test_a_service_with_keys_asks_for_one(browser, tmp_path):
+    """A wrong key, the right one, everything with it; the next visitor is asked again."""
+    key, line = new_key("visitor", ["predict", "jobs"])
+    (tmp_path / "keys").write_text(f"{line}\n")
+    with serving(tmp_path / "state", "--workers", "1", api_keys=tmp_path / "keys") as (_, url):
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+        page.set_default_timeout(60_000)
+        page.goto(url)
+        expect(page.locator("#problem")).to_contain_text("X-API-Key")
+        for given in ("wrong", key):
+            page.get_by_label("API key of this service").fill(given)
+            page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
+        expect(page.locator("#problem")).to_be_hidden()
+        page.get_by_role("button", name="LiSi, amorphous").click()
+        expect(page.locator("#status")).to_contain_text("predicted in")
+        page.get_by_role("link", name="Model").click()
+        expect(page.get_by_alt_text("Parity")).to_have_js_property("complete", True)
+        assert page.get_by_alt_text("Parity").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
+        uploaded_and_featurized(page, tmp_path)
+        page.reload()
+        expect(page.locator("#job-rows tr").first).to_contain_text("succeeded")
+        stranger = browser.new_context().new_page()
+        stranger.goto(url)
+        expect(stranger.locator("#problem")).to_contain_text("X-API-Key")
+        stranger.context.close()
+        page.close()
+
+
+def uploaded_and_featurized(page, tmp_path):
+    """Row of a job that has ended, and was watched from the upload on."""
     frames = ase.io.read(EXAMPLES / "concentrations.extxyz", ":")
     path = tmp_path / "labelled.extxyz"
     for i, atoms in enumerate(frames):
@@ -187,6 +218,15 @@ def test_jobs_are_started_and_watched(page, tmp_path):
     row = page.locator("#job-rows tr").first
     expect(row).to_contain_text("succeeded", timeout=90_000)
     expect(row).to_contain_text("× 1640 features")
+    row.get_by_role("button", name="Log").click()
+    expect(page.locator("#log-text")).to_contain_text("structures")
+    page.get_by_role("button", name="Close").click()
+    return row
+
+
+def test_jobs_are_started_and_watched(page, tmp_path):
+    """From a file to a store, live, and a cancelled training."""
+    row = uploaded_and_featurized(page, tmp_path)
     page.screenshot(path=SCREENSHOTS / "jobs.png")
     row.get_by_role("button", name="Train").click()
     training = page.locator("#job-rows tr").first

@@ -7,7 +7,7 @@ import pytest
 
 from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
-from service.jobs import JobLedger, KeyReusedError
+from service.jobs import JobLedger, KeyReusedError, QueueFullError
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ def test_keys(ledger):
     with pytest.raises(KeyReusedError):
         ledger.submit("evaluate", {"dataset": "b"}, "key")
     assert ledger.submit("evaluate", {"dataset": "a"})[1], "without a key, every request is a job"
+
+
+def test_a_full_queue_still_knows_the_keys_of_its_jobs(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"}, "key", max_queued=1)
+    with pytest.raises(QueueFullError, match="1 jobs are waiting"):
+        ledger.submit("evaluate", {"dataset": "b"}, "other", max_queued=1)
+    assert ledger.submit("evaluate", {"dataset": "a"}, "key", max_queued=1) == (job, False)
+    assert ledger.all() == [job]
+
+
+def test_readers_do_not_wait_for_a_writer(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    with ledger._transaction() as connection:
+        connection.execute("UPDATE jobs SET state = 'running'")
+        # In the way of each other they would wait 30 s, and fail: this thread is the writer.
+        assert ledger.get(job.id).state == "queued", "the last whole change"
+        assert ledger.all() == ledger.in_state("queued") == [job]
+    assert ledger.get(job.id).state == "running"
 
 
 def test_defaults_of_the_moment_do_not_tell_requests_apart(ledger):

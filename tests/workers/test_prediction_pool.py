@@ -7,9 +7,13 @@ import psutil
 import pytest
 from ase import Atoms
 
+from api.errors import StructuresError
+from api.state import ServedModel, Service
+from atomscatter.ensemble import Ensemble
 from atomscatter.errors import StructureError
 from service.default_model import embedded_model
-from workers.prediction_pool import BusyError, PredictionPool
+from service.settings import ServeSettings
+from workers.prediction_pool import POINTS_PER_UNIT, BusyError, PredictionPool, _chunks
 
 XYZ = b'1\nLattice="5 0 0 0 5 0 0 0 5"\nLi 0 0 0\n'
 
@@ -44,9 +48,48 @@ def test_a_model_is_loaded_although_a_process_died():
                 child.kill()
                 child.wait()
         await pool.load(str(embedded_model()))
-        return await pool.predict(str(embedded_model()), [Atoms("Li", cell=[3, 3, 3], pbc=True)])
+        return await pool.predict(str(embedded_model()), [Atoms("Li", cell=[3, 3, 3], pbc=True)], [1])
 
     assert with_pool(use)[0].n_atoms == 1
+
+
+def test_large_cells_count_several_times_and_travel_alone():
+    lithium = [Atoms("Li", cell=[3, 3, 3], pbc=True)] * 7
+    points = [1.0] * 5 + [4.0 * POINTS_PER_UNIT, 1.0]
+
+    async def use(pool):
+        pool.pending = 1
+        with pytest.raises(BusyError):
+            await pool.predict(str(embedded_model()), lithium, points)
+        assert pool.pending == 1
+
+    with_pool(use, capacity=10)  # 1 + 5 + 4 + 1 would be 11
+    assert [lithium[part] for part in _chunks([1] * 5 + [8, 1])] == [
+        *(lithium[:4], lithium[4:5]),
+        *(lithium[5:6], lithium[6:]),
+    ]
+
+
+def test_a_full_service_checks_no_structure(tmp_path):
+    """Thousands of atoms in one place are refused for that only once there is room to look at them."""
+    service = Service(ServeSettings(state=tmp_path))
+    bad = Atoms("Li4", cell=[3, 3, 3], pbc=True)
+    model = ServedModel("x", embedded_model(), Ensemble.load(embedded_model()))
+
+    async def use(pool):
+        service._pool = pool
+        pool.pending = pool.capacity
+        with pytest.raises(BusyError):
+            await service.predict(model, [bad])
+        pool.pending = 0
+        with pytest.raises(StructuresError) as caught:
+            await service.predict(model, [bad, *[Atoms("Li", cell=[3, 3, 3], pbc=True)] * 9, bad])
+        assert [(place, i) for place, i, _ in caught.value.problems] == [
+            ("/structures/0", 0),
+            ("/structures/10", 10),
+        ]
+
+    with_pool(use, capacity=10)
 
 
 def test_radial_functions_are_checked_and_made_in_a_process():
