@@ -23,25 +23,43 @@ IMPATIENT = {
     "RAY_health_check_failure_threshold": "4",
 }
 
+_ATTEMPTS = 4
+
 
 class RayNode:
-    """``ray start --block``: a raylet, and at the head the GCS. ``prefix`` runs it, such as ip netns exec."""
+    """``ray start --block``: a raylet, and at the head the GCS. ``prefix`` runs it, such as ip netns exec.
+
+    It is up when this returns. Ray gives its daemons half a minute, so on a busy machine it is tried again.
+    """
 
     def __init__(self, log, environment, arguments, *, cpus=1, prefix=()):
         command = [
             *(*prefix, RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=80000000"),
             *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0", *arguments),
         ]
-        self.log = Path(log)
-        with self.log.open("a") as stream:
-            self.process = subprocess.Popen(
-                command,
-                env=os.environ | environment,
-                stdout=stream,
-                stderr=stream,
-                cwd=ROOT,
-                start_new_session=True,
-            )
+        for _ in range(_ATTEMPTS):
+            self.log = Path(f"{log}-{secrets.token_hex(3)}.log")
+            with self.log.open("w") as stream:
+                self.process = subprocess.Popen(
+                    command,
+                    env=os.environ | environment,
+                    stdout=stream,
+                    stderr=stream,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+            if self._comes_up():
+                return
+            self.kill()
+        raise AssertionError(f"after {_ATTEMPTS} attempts: {self.log.read_text()}")
+
+    def _comes_up(self, seconds=180):
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if "Ray runtime started" in self.log.read_text():
+                return True
+            time.sleep(0.1)
+        return False
 
     def processes(self, name):
         """Processes of this node of a name, such as raylet or gcs_server."""
@@ -83,7 +101,7 @@ class RayNodes:
     """
 
     def __init__(self, folder, *, settings=None, host="127.0.0.1", prefix=(), dashboard=False, cpus=1):
-        self.log = Path(folder) / "ray.log"
+        self.log = Path(folder) / "ray"
         self.host = host
         self.port, self.dashboard_port = unused_port(), unused_port()
         self.directory = tempfile.mkdtemp(prefix="rayf-", dir="/tmp")
@@ -126,7 +144,6 @@ class RayNodes:
             cpus=self._cpus,
             prefix=self._prefix,
         )
-        self.head.wait_for("raylet")
         if not self._prefix:
             wait_for_port(self._wait_port)
 
@@ -140,7 +157,6 @@ class RayNodes:
             prefix=prefix,
         )
         self.nodes.append(node)
-        node.wait_for("raylet")
         return node
 
     def end(self):

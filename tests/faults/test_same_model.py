@@ -47,28 +47,28 @@ def test_on_any_number_of_workers(numbers, expected, tmp_path, injected):
 
 
 class Killer(threading.Thread):
-    """Kills workers that are fitting, one after another, each when there was progress since the last."""
+    """Kills workers that are fitting, one after another, always the oldest and after some progress: a unit
+    that loses its worker three times is given up."""
 
     def __init__(self, times):
         super().__init__()
         self.times = times
-        self.progress = 0
+        self.units_done = 0
         self.killed = []
         self.ended = threading.Event()
 
     def run(self):
         while len(self.killed) < self.times and not self.ended.wait(0.001):
-            if self.progress > len(self.killed):
+            if self.units_done >= 4 * len(self.killed) + 2:
                 self.kill_one()
 
     def kill_one(self):
-        for process in psutil.Process().children(recursive=True):
+        for process in sorted(psutil.Process().children(recursive=True), key=lambda p: p.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
                 # Ray names a process by the method that it runs at this moment.
                 if process.name().startswith("ray::FitWorker.fit") and process.pid not in self.killed:
                     process.kill()
                     self.killed.append(process.pid)
-                    self.progress = len(self.killed) - 1
                     return
 
 
@@ -78,7 +78,7 @@ def test_after_kills(times, expected, tmp_path, injected):
     killer = Killer(times)
 
     def advance(_):
-        killer.progress += 1
+        killer.units_done += 1
 
     killer.start()
     try:
