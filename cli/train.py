@@ -55,7 +55,7 @@ def train(
             "0: the paper's fit.",
             min=0,
         ),
-    ] = 200.0,
+    ] = 400.0,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,
