@@ -21,11 +21,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from atomscatter.errors import AtomscatterError
-from service.copies import DEFAULT_SHARE
 from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
 from service.strict import Strict
-from service.training import FitSettings
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
@@ -56,9 +54,7 @@ class TrainParameters(Strict):
     seed: int = Field(0, ge=0, lt=2**63, description="Root of all random numbers.")
     orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
     selection: Literal["bagged", "full"] = "bagged"
-    invariance: float = Field(
-        FitSettings.invariance, ge=0, le=1e9, description="Weight of translation invariance."
-    )
+    invariance: float = Field(400.0, ge=0, le=1e9, description="Weight of translation invariance.")
     references: dict[Element, float] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )

@@ -1,6 +1,7 @@
 """Translated copies: same energy and path, moved as a whole, marked with their original."""
 
 import inspect
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cli.featurize import featurize as featurize_command
 from cli.train import train as train_command
 from service.copies import DEFAULT_SHARE, with_translated_copies
 from service.feature_store import FeatureStore
+from service.jobs import FeaturizeParameters, TrainParameters
 from service.reading import LabelledStructure
 from service.training import FitSettings
 
@@ -63,6 +65,9 @@ def test_store_knows_the_originals_and_its_hash_depends_on_them(tmp_path, struct
     assert FeatureStore.create(tmp_path / "b", rows, scattering).data_hash != store.data_hash
 
 
-def test_commands_have_the_defaults_of_the_library():
+def test_commands_and_jobs_have_the_defaults_of_the_library():
     assert inspect.signature(featurize_command).parameters["copies"].default == DEFAULT_SHARE
     assert inspect.signature(train_command).parameters["invariance"].default == FitSettings().invariance
+    assert FeaturizeParameters(dataset="0" * 16).copies == DEFAULT_SHARE
+    job, settings = TrainParameters(store="0" * 16).model_dump(), asdict(FitSettings())
+    assert {name: job[name] for name in settings} == settings
