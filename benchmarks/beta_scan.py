@@ -6,6 +6,7 @@ Two stages that can be interrupted and started again with the same command:
                                             [--large FILE] [--bulk FILE] [--betas 0.36,0.5,0.9]
     python benchmarks/beta_scan.py fit --cache DIR [--betas 0.36,0.5,0.9] [--scales 3,4,5]
 
+results/beta_scan_narrow.md has the narrowest wavelets, on coarser grids for their cost (--grid, --name).
 Features are computed once for the largest number of scales: fewer scales are a subset of the columns. The
 files are extended XYZ with the info keys path_id, step, kind, strain, mep and image, where they apply.
 """
@@ -341,7 +342,7 @@ Grid: `{json.dumps(settings["grid"])}`.
 """
     chosen = {k: str(v) for k, v in vars(options).items() if k not in ("cache", "out")}
     data = {"machine": about, "options": chosen, "results": averaged}
-    write_results("beta_scan", markdown, data | {"folds": results}, options.out)
+    write_results(options.name, markdown, data | {"folds": results}, options.out)
 
 
 # --------------------------------------------------------------------------- command line
@@ -376,6 +377,7 @@ def arguments():
     fit.add_argument("--models", type=int, default=8, help="bootstraps of each fold")
     fit.add_argument("--max-features", type=int, default=400)
     fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--name", default="beta_scan", help="of the table")
     fit.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     options = parser.parse_args()
     if options.stage == "features" and not options.paths:
