@@ -45,7 +45,7 @@ PREDICTION: Example = {
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
-    "data_hash": "5f1c0e9a7d2b4c86",
+    "data_hash": "2a36cf515608e6cc0416e76fc3f8004e49af4e58cc240770e6cb42256114b822",
     "predictions": [PREDICTION],
 }
 
