@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, UploadFile
+from fastapi.concurrency import contextmanager_in_threadpool
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -63,9 +64,10 @@ async def upload(
     of the total energy, eV (default: the energy of the file).
     """
     reading = DatasetReading(path_key, energy_key, max_atoms=service.settings.max_atoms)
-    name, content = file.filename or "", await file.read()
-    found = await service.pool.describe(name, content, reading)
-    return DatasetOut.of(await run_in_threadpool(service.datasets.add, name, content, reading, found))
+    # On disk from here on: neither this process nor the one that reads it holds the file.
+    async with contextmanager_in_threadpool(service.datasets.received(file.file)) as path:
+        found = await service.pool.describe(file.filename or "", path, reading)
+        return DatasetOut.of(await run_in_threadpool(service.datasets.add, path, reading, found))
 
 
 @router.get("")

@@ -132,8 +132,9 @@ from pathlib import Path
 from atomscatter.errors import AtomscatterError
 from service.datasets import DatasetReading, DatasetStore, describe
 root, reading = Path(sys.argv[1]), DatasetReading()
-kept, content = DatasetStore(root / "kept"), (root / "a.extxyz").read_bytes()
-found = kept.add("a.extxyz", content, reading, describe("a.extxyz", content, reading))
+kept = DatasetStore(root / "kept")
+with open(root / "a.extxyz", "rb") as content, kept.received(content) as path:
+    found = kept.add(path, reading, describe("a.extxyz", path, reading))
 print(len(kept.structures(found.id)), len(kept.all()))
 directory = kept.root / found.id
 for name in ("structures.extxyz", "dataset.json"):
