@@ -13,6 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from api import examples
 from api.errors import PROBLEM, add_error_handlers
 from api.middleware import REQUEST_ID, LimitedBody, Observed
 from api.routers import datasets, health, jobs, models, predictions, properties, structures
@@ -43,6 +44,13 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, text in _STATUSES.items()
+}
+_RESPONSES[503]["headers"] = {
+    "Retry-After": {
+        "description": "Seconds after which another try may help.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 2,
+    }
 }
 
 
@@ -80,7 +88,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     _add_page(app)
-    _describe_problems(app)
+    _describe(app)
 
     def limit_of(path: str) -> int:
         if path == "/v1/datasets":
@@ -108,8 +116,8 @@ def _add_page(app: FastAPI) -> None:
         return FileResponse(STATIC / "index.html")
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Put the problem document into the OpenAPI schema, in place of FastAPI's own form of errors."""
+def _describe(app: FastAPI) -> None:
+    """Put examples into the OpenAPI schema, and the problem document in place of FastAPI's own errors."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -119,6 +127,8 @@ def _describe_problems(app: FastAPI) -> None:
             components["Problem"] = Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
+            for name, example in examples.OF_SCHEMA.items():
+                components[name]["examples"] = [example]  # here: the framework drops what is null in them
         assert app.openapi_schema is not None
         return app.openapi_schema
 

@@ -93,14 +93,16 @@ def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     found = [_one_invalid(e) for e in error.errors()[:100]]
     if any(e["type"] in _MALFORMED for e in error.errors()):
         return problem(400, "the body is not valid JSON", errors=found)
-    return problem(422, f"{len(error.errors())} fields are not valid", errors=found)
+    n = len(error.errors())
+    return problem(422, "1 field is not valid" if n == 1 else f"{n} fields are not valid", errors=found)
 
 
 def _one_invalid(error: Mapping[str, Any]) -> dict[str, Any]:
     place, *rest = error["loc"]
     if rest and rest[0] in PARAMETERS:
         del rest[0]  # the kind of job that decided, which is no place in the body
-    found: dict[str, Any] = {"detail": error["msg"], "in": place, "pointer": pointer(rest)}
+    detail = error["msg"].removeprefix("Value error, ")  # pydantic's, before what our own checks say
+    found: dict[str, Any] = {"detail": detail, "in": place, "pointer": pointer(rest)}
     if len(rest) > 1 and rest[0] == "structures" and isinstance(rest[1], int):
         found["index"] = rest[1]
     return found

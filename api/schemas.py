@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from fastapi import File, UploadFile
+from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
+from api import examples
 from atomscatter.ensemble import Prediction
 from service.strict import Strict as Body
 
@@ -18,17 +20,9 @@ Vector = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3, fail_fas
 LARGEST_SCORE = 1e9
 """Infinity is no JSON number: larger extrapolation scores are given as this."""
 
-EXAMPLE_STRUCTURE: dict[str, Any] = {
-    "lattice_vectors": [[4.39, 0, 0], [0, 4.39, 0], [0, 0, 4.39]],
-    "cartesian_site_positions": [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]],
-    "species_at_sites": ["Li", "Li", "Si", "Li"],
-}
-
 
 class Structure(Body):
     """A structure, periodic in three directions."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STRUCTURE]})
 
     lattice_vectors: Annotated[list[Vector], Field(min_length=3, max_length=3)] = Field(
         description="Three cell vectors, Angstrom.", fail_fast=True
@@ -74,6 +68,10 @@ class Structure(Body):
         )
 
 
+StructureFile = Annotated[
+    UploadFile,
+    File(description="Extended XYZ (any number of frames), CIF or POSCAR.", examples=[examples.FILE]),
+]
 Structures = Annotated[
     list[Structure], Field(min_length=1, max_length=10_000, description="Answered in this order.")
 ]
@@ -90,22 +88,8 @@ class PredictionsRequest(Body):
     model: ModelId = None
 
 
-EXAMPLE_PREDICTION: dict[str, Any] = {
-    "n_atoms": 86,
-    "energy": -261.3410330113252,
-    "energy_per_atom": -3.0388492210619207,
-    "formation_energy_per_atom": -0.11732676757354499,
-    "uncertainty": 0.008266960137250444,
-    "extrapolating": False,
-    "extrapolation_score": 0.3866092697638378,
-    "energy_per_atom_by_fold": [-3.0391, -3.0372, -3.0405, -3.0368, -3.0406],
-}
-
-
 class PredictionOut(BaseModel):
     """Energy of one structure."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PREDICTION]})
 
     n_atoms: int
     energy: float = Field(description="Total energy of the cell, eV.")

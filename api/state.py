@@ -57,6 +57,7 @@ class Service:
             self.settings.workers or available_cores(),
             capacity=self.settings.max_pending,
             timeout=self.settings.timeout,
+            dataset_timeout=self.settings.dataset_timeout,
             max_points=self.settings.max_grid_points,
         )
         if self.settings.model is not None:

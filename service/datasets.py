@@ -6,22 +6,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
+
+from ase.data import chemical_symbols
 
 from atomscatter.errors import AtomscatterError
-from service.reading import iterate_structures
+from service.disk import room_checked
+from service.reading import BadStructure, iterate_structures
 from service.spool import StructureSpool
-from service.uploads import FORMATS, read_upload, upload_format
+from service.uploads import FORMATS, HEAD_BYTES, UnsupportedUploadError, UploadError, upload_format
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _DESCRIPTION = "dataset.json"
+MOST_PROBLEMS = 1000
+"""Reading ends with these; all of them are named."""
+_FILE = FORMATS["extxyz"]
+_SCRATCH = ".new-"
+_COPIED_AT_ONCE = 2**20
+_SECONDS_TO_ABANDON = 86400
 
 
 class UnknownIdError(AtomscatterError):
@@ -65,22 +78,52 @@ class Dataset:
     elements: tuple[str, ...]
 
 
-def describe(name: str, content: bytes, reading: DatasetReading) -> DatasetContent:
-    """Read a whole training set; raises what :func:`service.uploads.read_upload` does."""
-    structures = read_upload(
-        name,
-        content,
-        max_structures=reading.max_structures,
-        max_atoms=reading.max_atoms,
-        with_energies=True,
+def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
+    """Read a whole training set, one structure after another.
+
+    Args:
+        name: file name given by the sender; only its ending is looked at.
+        path: the file, as :meth:`DatasetStore.received` keeps it.
+        reading: how it is read.
+
+    Raises:
+        UnsupportedUploadError: no extended XYZ.
+        UploadError: no structure, a bad one or too many; every problem with its index.
+    """
+    with path.open("rb") as file:
+        if upload_format(name, file.read(HEAD_BYTES)) != "extxyz":
+            raise UnsupportedUploadError("training sets are extended XYZ; other formats hold no energies")
+    bad: list[BadStructure] = []
+    n_structures = n_atoms = 0
+    paths: set[str] = set()
+    elements: set[int] = set()
+
+    def refuse_many(_: int) -> None:
+        if len(bad) >= MOST_PROBLEMS:  # a file could have millions
+            raise UploadError([(b.index, b.reason) for b in bad])
+
+    for structure in iterate_structures(
+        [path],
+        bad,
         path_key=reading.path_key,
         energy_key=reading.energy_key,
-    )
+        need_energy=True,
+        unique=True,
+        on_progress=refuse_many,
+    ):
+        size = len(structure.atoms)
+        if size > reading.max_atoms:
+            reason = f"has {size} atoms; at most {reading.max_atoms} are accepted"
+            bad.append(BadStructure(structure.source, structure.index, reason))
+        if n_structures == reading.max_structures:
+            raise UploadError([(None, f"more than {n_structures} structures, which are not accepted")])
+        n_structures, n_atoms = n_structures + 1, n_atoms + size
+        paths.add(structure.path_id)
+        elements.update(structure.atoms.numbers.tolist())
+    if bad:
+        raise UploadError([(b.index, b.reason) for b in bad])
     return DatasetContent(
-        n_structures=len(structures),
-        n_paths=len({s.path_id for s in structures}),
-        n_atoms=sum(len(s.atoms) for s in structures),
-        elements=tuple(sorted({e for s in structures for e in s.atoms.get_chemical_symbols()})),
+        n_structures, len(paths), n_atoms, tuple(sorted(chemical_symbols[z] for z in elements))
     )
 
 
@@ -90,36 +133,54 @@ class DatasetStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, name: str, content: bytes, reading: DatasetReading, found: DatasetContent) -> Dataset:
-        """Keep an upload that was described; the same upload read in the same way is kept once."""
-        file = FORMATS[upload_format(name, content)]
-        about = json.dumps([file, reading.path_key, reading.energy_key]).encode()
-        dataset_id = hashlib.sha256(about + b"\0" + content).hexdigest()[:16]
+    @contextlib.contextmanager
+    def received(self, content: IO[bytes]) -> Iterator[Path]:
+        """A file beside the data sets with this content: what is in it can be described, and added.
+
+        Raises:
+            StoreError: the disk is full, or cannot be written.
+        """
+        with room_checked(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=self.root))
+        try:
+            path = scratch / _FILE
+            with room_checked(self.root), path.open("wb") as file:
+                shutil.copyfileobj(content, file, _COPIED_AT_ONCE)
+            yield path
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def add(self, path: Path, reading: DatasetReading, found: DatasetContent) -> Dataset:
+        """Keep what was received and described; the same upload read in the same way is kept once."""
+        dataset_id = _id_of(path, reading)
         target = self.root / dataset_id
         if target.exists():
             return self.get(dataset_id)
         dataset = Dataset(
             dataset_id,
-            file,
+            _FILE,
             datetime.now(UTC).isoformat(timespec="seconds"),
             reading.path_key,
             reading.energy_key,
             **asdict(found),
         )
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+        (path.parent / _DESCRIPTION).write_text(json.dumps(asdict(dataset)), encoding="utf-8")
+        path.parent.chmod(0o755)
         try:
-            (scratch / file).write_bytes(content)
-            (scratch / _DESCRIPTION).write_text(json.dumps(asdict(dataset)), encoding="utf-8")
-            scratch.chmod(0o755)
-            try:
-                scratch.rename(target)
-            except OSError:
-                if not target.exists():  # another request has not been faster
-                    raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            path.parent.rename(target)
+        except OSError:
+            if not target.exists():  # another request has not been faster
+                raise
         return self.get(dataset_id)
+
+    def _remove_abandoned(self) -> None:
+        """What processes left that were killed while they received."""
+        for scratch in self.root.glob(f"{_SCRATCH}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - scratch.stat().st_mtime > _SECONDS_TO_ABANDON:
+                    shutil.rmtree(scratch, ignore_errors=True)
 
     def get(self, dataset_id: str) -> Dataset:
         """A data set. Raises UnknownIdError."""
@@ -146,3 +207,11 @@ class DatasetStore:
             unique=True,
         )
         return StructureSpool(found)
+
+
+def _id_of(path: Path, reading: DatasetReading) -> str:
+    digest = hashlib.sha256(json.dumps([_FILE, reading.path_key, reading.energy_key]).encode() + b"\0")
+    with path.open("rb") as file:
+        while part := file.read(_COPIED_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()[:16]

@@ -78,6 +78,9 @@ class ServeSettings(BaseSettings):
         description="Structures accepted and not yet answered, large cells counted several times; 503 above.",
     )
     timeout: float = Field(60.0, gt=0, description="Seconds that one piece of work may take.")
+    dataset_timeout: float = Field(
+        1800.0, gt=0, description="Seconds that reading an uploaded data set may take."
+    )
     log_json: bool | None = Field(
         None, description="Log JSON lines with UTC times. Default: unless standard error is a terminal."
     )

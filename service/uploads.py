@@ -7,10 +7,13 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from atomscatter.errors import AtomscatterError
-from service.reading import BadStructure, LabelledStructure, read_structures
+from service.reading import LabelledStructure, read_structures
 
 FORMATS = {"extxyz": "structures.extxyz", "cif": "structure.cif", "vasp": "POSCAR"}
 """Format -> name under which the content is parsed: nothing in it can be mistaken for anything else."""
+
+HEAD_BYTES = 8192
+"""What is looked at of a content to tell its format."""
 
 _SUFFIXES = {
     ".extxyz": "extxyz",
@@ -63,9 +66,6 @@ def read_upload(
     *,
     max_structures: int,
     max_atoms: int,
-    with_energies: bool = False,
-    path_key: str | None = None,
-    energy_key: str | None = None,
 ) -> list[LabelledStructure]:
     """All structures of an upload, in order.
 
@@ -73,8 +73,6 @@ def read_upload(
         name: file name given by the sender; only its ending is looked at.
         content: the bytes.
         max_structures, max_atoms: more structures, or atoms in one of them, are refused.
-        with_energies: training data: a structure is bad that has no energy, or was there before.
-        path_key, energy_key: info keys, see :func:`service.reading.read_structures`.
 
     Raises:
         UnsupportedUploadError: no format that is read.
@@ -86,14 +84,9 @@ def read_upload(
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
-        good, bad = read_structures(
-            [path],
-            path_key=path_key,
-            energy_key=energy_key,
-            need_energy=with_energies,
-            unique=with_energies,
-        )
-    _refuse(bad)
+        good, bad = read_structures([path])
+    if bad:
+        raise UploadError([(b.index, b.reason) for b in bad])
     if len(good) > max_structures:
         raise UploadError([(None, f"{len(good)} structures; at most {max_structures} are accepted")])
     large = [s for s in good if len(s.atoms) > max_atoms]
@@ -104,13 +97,8 @@ def read_upload(
     return good
 
 
-def _refuse(bad: list[BadStructure]) -> None:
-    if bad:
-        raise UploadError([(b.index, b.reason) for b in bad])
-
-
 def _format_of(content: bytes) -> str | None:
-    lines = content[:8192].decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()
+    lines = content[:HEAD_BYTES].decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()
     filled = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if filled and filled[0].strip().isdigit():
         return "extxyz"

@@ -54,13 +54,14 @@ class JobDesk:
 
     def add_dataset(self, file: Path, path_key: str | None, energy_key: str | None) -> str:
         """Keep a training set; its id. Raises DataError that names bad structures, UnsupportedUploadError."""
-        reading, content = DatasetReading(path_key, energy_key), file.read_bytes()
-        try:
-            found = describe(file.name, content, reading)
-        except UploadError as error:
-            reasons = [_place(file, index) + reason for index, reason in error.problems]
-            raise DataError("\n".join(reasons[:_MOST_PROBLEMS])) from error
-        return self._state.datasets().add(file.name, content, reading, found).id
+        reading, datasets = DatasetReading(path_key, energy_key), self._state.datasets()
+        with file.open("rb") as content, datasets.received(content) as path:
+            try:
+                found = describe(file.name, path, reading)
+            except UploadError as error:
+                reasons = [_place(file, index) + reason for index, reason in error.problems]
+                raise DataError("\n".join(reasons[:_MOST_PROBLEMS])) from error
+            return datasets.add(path, reading, found).id
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
         """Accept a job; the next look starts it, if no other one is active.

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from service.reading import LabelledStructure
 from workers import predictor
 
 T = TypeVar("T")
+Lanes = asyncio.Queue[ProcessPoolExecutor]
 
 CHUNK = 4
 """Units of work that a process takes at once: others wait no longer than for these."""
@@ -57,28 +59,34 @@ class PredictionPool:
         capacity: structures that may be accepted and not yet answered, waiting ones included. Files count as
             one, structures with large cells as several: one for each POINTS_PER_UNIT of their grid.
         timeout: seconds that a process may spend on one piece of work.
+        dataset_timeout: seconds for reading a training set, in a process of its own, one after another.
         max_points: largest grid of a structure; see :func:`workers.predictor.predict`.
     """
 
-    def __init__(self, workers: int, *, capacity: int, timeout: float, max_points: int) -> None:
+    def __init__(
+        self, workers: int, *, capacity: int, timeout: float, dataset_timeout: float, max_points: int
+    ) -> None:
         self.workers = workers
         self.capacity = capacity
         self.pending = 0
         self._timeout = timeout
+        self._dataset_timeout = dataset_timeout
         self._max_points = max_points
         self._seconds = 0.3  # per unit of work, a running mean
-        self._free: asyncio.Queue[ProcessPoolExecutor] = asyncio.Queue()
-        self._lanes: set[ProcessPoolExecutor] = set()
+        self._free: Lanes = asyncio.Queue()
+        self._reading: Lanes = asyncio.Queue()  # a long training set is in no prediction's way
+        self._home: dict[ProcessPoolExecutor, Lanes] = {}
         self._log = structlog.get_logger()
         for _ in range(workers):
-            self._free.put_nowait(self._new_lane())
+            self._add_lane(self._free)
+        self._add_lane(self._reading)
 
     async def load(self, model: str) -> None:
         """Load a model in every process, so that no request waits for it."""
         lanes = [await self._free.get() for _ in range(self.workers)]
         loaded = await asyncio.gather(
             *(
-                self._on(lane, predictor.load, model, self._max_points, seconds=_SECONDS_TO_LOAD)
+                self._on(lane, max(_SECONDS_TO_LOAD, self._timeout), predictor.load, model, self._max_points)
                 for lane in lanes
             ),
             return_exceptions=True,
@@ -135,10 +143,10 @@ class PredictionPool:
         with self._admitted(1):
             return await self._run(predictor.read, name, content, max_structures, max_atoms)
 
-    async def describe(self, name: str, content: bytes, reading: DatasetReading) -> DatasetContent:
-        """Check a training set in such a process; see :func:`service.datasets.describe`."""
+    async def describe(self, name: str, path: Path, reading: DatasetReading) -> DatasetContent:
+        """Check a training set in a process of its own; see :func:`service.datasets.describe`."""
         with self._admitted(1):
-            return await self._run(describe, name, content, reading)
+            return await self._run_in(self._reading, self._dataset_timeout, describe, name, path, reading)
 
     async def radial(
         self, atoms: Atoms, cutoff: float, width: float
@@ -149,9 +157,8 @@ class PredictionPool:
 
     def close(self) -> None:
         """End all processes."""
-        for lane in self._lanes:
+        for lane in self._home:
             _kill(lane)
-        self._lanes.clear()
 
     @contextlib.contextmanager
     def _admitted(self, n: int) -> Iterator[None]:
@@ -169,24 +176,22 @@ class PredictionPool:
         self._seconds += _SMOOTHING * (seconds - self._seconds)
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await self._run_in(self._free, self._timeout, function, *arguments)
+
+    async def _run_in(self, lanes: Lanes, seconds: float, function: Callable[..., T], *arguments: Any) -> T:
         try:
-            return await self._on(await self._free.get(), function, *arguments)
+            return await self._on(await lanes.get(), seconds, function, *arguments)
         except BrokenProcessPool:
             self._log.warning("a prediction process died; its work is tried once more")
         try:
-            return await self._on(await self._free.get(), function, *arguments)
+            return await self._on(await lanes.get(), seconds, function, *arguments)
         except BrokenProcessPool as error:
             raise WorkerError("the process that worked on this request died twice") from error
 
     async def _on(
-        self,
-        lane: ProcessPoolExecutor,
-        function: Callable[..., T],
-        *arguments: Any,
-        seconds: float | None = None,
+        self, lane: ProcessPoolExecutor, seconds: float, function: Callable[..., T], *arguments: Any
     ) -> T:
-        """Run on a lane that was taken from the queue, and give it (or its successor) back."""
-        seconds = self._timeout if seconds is None else max(seconds, self._timeout)
+        """Run on a lane that was taken from its queue, and give it (or its successor) back."""
         try:
             future: Future[T] = lane.submit(function, *arguments)
         except BrokenProcessPool:
@@ -196,7 +201,7 @@ class PredictionPool:
             result = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds)
         except TimeoutError as error:
             if future.done():  # the work itself raised it
-                self._free.put_nowait(lane)
+                self._home[lane].put_nowait(lane)
                 raise
             self._replace(lane)
             raise OverrunError(f"took longer than {seconds:g} s") from error
@@ -209,29 +214,28 @@ class PredictionPool:
             self._replace(lane)
             raise
         except BaseException:
-            self._free.put_nowait(lane)
+            self._home[lane].put_nowait(lane)
             raise
-        self._free.put_nowait(lane)
+        self._home[lane].put_nowait(lane)
         return result
 
     def _back(self, lane: ProcessPoolExecutor, done: Future[Any]) -> None:
         if isinstance(done.exception(), BrokenProcessPool):
             self._replace(lane)
         else:
-            self._free.put_nowait(lane)
+            self._home[lane].put_nowait(lane)
 
     def _replace(self, lane: ProcessPoolExecutor) -> None:
         _kill(lane)
-        self._lanes.discard(lane)
-        self._free.put_nowait(self._new_lane())
+        self._add_lane(self._home.pop(lane))
 
-    def _new_lane(self) -> ProcessPoolExecutor:
+    def _add_lane(self, lanes: Lanes) -> None:
         # Executors of one process each: a death or an overrun concerns no other request.
         lane = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=predictor.start, initargs=(os.getpid(),)
         )
-        self._lanes.add(lane)
-        return lane
+        self._home[lane] = lanes
+        lanes.put_nowait(lane)
 
 
 def _chunks(units: Sequence[int]) -> Iterator[slice]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, UploadFile
+from fastapi.concurrency import contextmanager_in_threadpool
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from api import examples
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.datasets import Dataset, DatasetReading
@@ -18,7 +20,9 @@ router = APIRouter(
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the data set.")]
-Key = Annotated[str | None, Form(max_length=100, pattern="^[^\\s\\x00]+$")]
+_KEY: dict[str, Any] = {"max_length": 100, "pattern": "^[^\\s\\x00]+$"}
+PathKey = Annotated[str | None, Form(**_KEY, examples=["path_id"])]
+EnergyKey = Annotated[str | None, Form(**_KEY, examples=["energy"])]
 
 
 class DatasetOut(BaseModel):
@@ -47,10 +51,12 @@ class DatasetList(BaseModel):
 
 @router.post("", status_code=201)
 async def upload(
-    file: Annotated[UploadFile, File(description="Extended XYZ with energies (eV).")],
+    file: Annotated[
+        UploadFile, File(description="Extended XYZ with energies (eV).", examples=[examples.TRAINING_FILE])
+    ],
     service: ServiceOf,
-    path_key: Key = None,
-    energy_key: Key = None,
+    path_key: PathKey = None,
+    energy_key: EnergyKey = None,
 ) -> DatasetOut:
     """Check and keep a training set; nothing is kept when a structure is bad.
 
@@ -58,9 +64,10 @@ async def upload(
     of the total energy, eV (default: the energy of the file).
     """
     reading = DatasetReading(path_key, energy_key, max_atoms=service.settings.max_atoms)
-    name, content = file.filename or "", await file.read()
-    found = await service.pool.describe(name, content, reading)
-    return DatasetOut.of(await run_in_threadpool(service.datasets.add, name, content, reading, found))
+    # On disk from here on: neither this process nor the one that reads it holds the file.
+    async with contextmanager_in_threadpool(service.datasets.received(file.file)) as path:
+        found = await service.pool.describe(file.filename or "", path, reading)
+        return DatasetOut.of(await run_in_threadpool(service.datasets.add, path, reading, found))
 
 
 @router.get("")

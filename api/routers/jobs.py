@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from api import examples
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
@@ -39,6 +40,7 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern="^[!-~]+$",
         description="The same key with the same request gives the same job, however often it is sent.",
+        examples=[examples.IDEMPOTENCY_KEY],
     ),
 ]
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -98,7 +100,21 @@ class JobList(BaseModel):
     jobs: list[JobOut]
 
 
-@router.post("", status_code=202)
+@router.post(
+    "",
+    status_code=202,
+    responses={
+        202: {
+            "headers": {
+                "Location": {
+                    "description": "Path of the job.",
+                    "schema": {"type": "string"},
+                    "example": f"/v1/jobs/{examples.JOB['id']}",
+                }
+            }
+        }
+    },
+)
 async def submit(
     body: JobRequest, service: ServiceOf, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobOut:

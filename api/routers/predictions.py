@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Query, UploadFile
+from fastapi import APIRouter, Depends, Query
 
-from api.schemas import ModelId, PredictionOut, PredictionsRequest, PredictionsResponse
+from api.schemas import ModelId, PredictionOut, PredictionsRequest, PredictionsResponse, StructureFile
 from api.security import Guarded, Needs
 from api.state import ServedModel, Service, service_of
 from atomscatter.ensemble import Prediction
@@ -30,7 +30,7 @@ async def predict(body: PredictionsRequest, service: ServiceOf) -> PredictionsRe
 
 @router.post("/file")
 async def predict_file(
-    file: Annotated[UploadFile, File(description="Extended XYZ (any number of frames), CIF or POSCAR.")],
+    file: StructureFile,
     service: ServiceOf,
     model: Annotated[ModelId, Query()] = None,
 ) -> PredictionsResponse:

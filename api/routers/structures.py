@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, UploadFile
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from api.schemas import Structure
+from api.schemas import Structure, StructureFile
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 
@@ -29,7 +29,7 @@ class StructureList(BaseModel):
 
 @router.post("/file")
 async def read_file(
-    file: Annotated[UploadFile, File(description="Extended XYZ (any number of frames), CIF or POSCAR.")],
+    file: StructureFile,
     service: ServiceOf,
 ) -> StructureList:
     """The periodic structures of a file; nothing is kept."""

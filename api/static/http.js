@@ -6,9 +6,10 @@ export const key = () => sessionStorage.getItem(KEY) || "";
 export const setKey = (value) => sessionStorage.setItem(KEY, value);
 
 export class Problem extends Error {
-  constructor(detail, errors = []) {
+  constructor(detail, errors = [], status = 0) {
     super(detail);
     this.errors = errors;
+    this.status = status; // 0: there was no answer
   }
 }
 
@@ -25,7 +26,7 @@ async function send(path, options = {}) {
   if (response.status === 401) dispatchEvent(new Event("key-needed"));
   const wait = response.headers.get("Retry-After");
   const again = wait ? ` Try again in ${wait} s.` : "";
-  throw new Problem((body.detail || `The server answered ${response.status}.`) + again, body.errors || []);
+  throw new Problem((body.detail || `The server answered ${response.status}.`) + again, body.errors || [], response.status);
 }
 
 const answer = async (path, options) => (await send(path, options)).json();

@@ -6,6 +6,7 @@ const byId = (id) => document.getElementById(id);
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const watched = new Set(); // ids of jobs
 const SECONDS_TO_RECONNECT = 3;
+const REFUSED = new Set([401, 403, 404]); // another try would be answered in the same way
 
 function made(name, text, attributes = {}) {
   const element = document.createElement(name);
@@ -85,6 +86,11 @@ async function watch(id) {
         drawJob(job);
       }
     } catch (problem) {
+      if (REFUSED.has(problem.status)) {
+        watched.delete(id);
+        say(`Job ${id} is not watched any more: ${problem.message}`);
+        return;
+      }
       say(problem.message);
     }
     // The server ended first, or the connection broke: the job goes on.

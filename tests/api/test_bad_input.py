@@ -368,3 +368,11 @@ def test_a_form_without_a_file(ask):
 def test_the_server_is_well_after_all_of_this(client):
     assert client.get("/health/ready").status_code == 200
     assert client.post("/v1/predictions", json=body()).status_code == 200
+
+
+def test_problems_say_what_is_wrong_in_plain_words(client):
+    answer = assert_problem(client.post("/v1/predictions", json=body(species=["Xx", "Li"])), 422)
+    assert answer["detail"] == "1 field is not valid"
+    assert [e["detail"] for e in answer["errors"]] == ["site 0: 'Xx' is no chemical element"]
+    answer = assert_problem(client.post("/v1/properties/radial-distribution", json={"cutoff": -1}), 422)
+    assert answer["detail"] == "2 fields are not valid"

@@ -200,8 +200,23 @@ def test_a_service_with_keys_asks_for_one(browser, tmp_path):
         page.close()
 
 
-def uploaded_and_featurized(page, tmp_path):
-    """Row of a job that has ended, and was watched from the upload on."""
+def test_a_job_that_the_service_does_not_know_is_not_asked_for_again(page, url, tmp_path):
+    asked = []
+
+    def elsewhere(route):
+        asked.append(route.request.url)
+        route.continue_(url=f"{url}/v1/jobs/{'0' * 16}/events")
+
+    page.route("**/events", elsewhere)
+    upload(page, tmp_path)
+    page.get_by_role("button", name="Featurize").click()
+    expect(page.locator("#jobs-status")).to_contain_text(f"not watched any more: there is no job {'0' * 16}")
+    page.wait_for_timeout(4000)  # longer than the page waits before it connects again
+    assert len(asked) == 1
+
+
+def upload(page, tmp_path):
+    """Upload a training set on the page."""
     frames = ase.io.read(EXAMPLES / "concentrations.extxyz", ":")
     path = tmp_path / "labelled.extxyz"
     for i, atoms in enumerate(frames):
@@ -214,6 +229,11 @@ def uploaded_and_featurized(page, tmp_path):
     page.locator("#path-key").fill("path_id")
     page.get_by_role("button", name="Upload").click()
     expect(page.locator("#jobs-status")).to_contain_text(f"{len(frames)} structures of {len(frames)} paths")
+
+
+def uploaded_and_featurized(page, tmp_path):
+    """Row of a job that has ended, and was watched from the upload on."""
+    upload(page, tmp_path)
     page.get_by_role("button", name="Featurize").click()
     row = page.locator("#job-rows tr").first
     expect(row).to_contain_text("succeeded", timeout=90_000)

@@ -20,7 +20,7 @@ XYZ = b'1\nLattice="5 0 0 0 5 0 0 0 5"\nLi 0 0 0\n'
 
 def with_pool(use, capacity=10):
     async def run():
-        pool = PredictionPool(1, capacity=capacity, timeout=60, max_points=10**6)
+        pool = PredictionPool(1, capacity=capacity, timeout=60, dataset_timeout=60, max_points=10**6)
         try:
             return await use(pool)
         finally:
