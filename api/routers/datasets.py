@@ -20,7 +20,8 @@ router = APIRouter(
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Id of the data set.")]
-_KEY: dict[str, Any] = {"max_length": 100, "pattern": "^[^\\s\\x00]+$"}
+# Of a form: a field that was left empty is as one that was left out.
+_KEY: dict[str, Any] = {"max_length": 100, "pattern": "^[^\\s\\x00]*$"}
 PathKey = Annotated[str | None, Form(**_KEY, examples=["path_id"])]
 EnergyKey = Annotated[str | None, Form(**_KEY, examples=["energy"])]
 
