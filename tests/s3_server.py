@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import boto3
+from s3fs import S3FileSystem
 
 from tests.ray_head import unused_port, wait_for_port
 
@@ -67,6 +68,7 @@ class S3Server:
 def s3_server(log):
     """A running server; it ends, and forgets everything, with the block."""
     server = S3Server(log)
+    S3FileSystem.clear_instance_cache()  # connections of this process to an earlier server
     try:
         yield server
     finally:

@@ -32,7 +32,6 @@ from workers.featurize import featurize
 N_STRUCTURES = 48
 SETTINGS = {"beta": 1.0, "scales": 2}
 N_WORKERS = 2
-IN_FLIGHT = 2  # units that a worker holds, the running one included
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +174,7 @@ def test_from_structures_to_a_model_as_on_a_disk(
 def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, settings_file, undisturbed):
     n_kills = 0
     recorded: set[int] = set()
+    writes_when_recorded: dict[int, int] = {}  # 2 where a worker of a killed driver had written it, too
     for more in (6, 12):
         with started(featurize_command(data_file, url, settings_file)) as process:
             wait_for_units(server, key, len(recorded) + more, process)
@@ -184,6 +184,9 @@ def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, se
         now = recorded_units(server, key)
         assert recorded < now
         recorded = now
+        writes_when_recorded = {u: n for u, n in chunk_writes(server, key).items() if u in now} | (
+            writes_when_recorded
+        )
         assert not FeatureStore.open(url, check=False).is_complete
     with started(featurize_command(data_file, url, settings_file)) as process:
         assert process.wait(400) == 0, process.stderr.read()
@@ -191,8 +194,10 @@ def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, se
     assert n_kills == 2
     writes = chunk_writes(server, key)
     assert set(writes) == set(range(N_STRUCTURES))
-    assert {writes[unit] for unit in recorded} == {1}, "a complete unit was computed again"
-    assert sum(writes.values()) - len(writes) <= n_kills * N_WORKERS * IN_FLIGHT
+    after = {unit: writes[unit] for unit in recorded}
+    assert after == writes_when_recorded, "a complete unit was computed again"
+    # Units this short are held in dozens, and the workers of a killed driver finish those that they hold.
+    assert max(writes.values()) <= 2
     assert FeatureStore.open(url).content_hash() == undisturbed.content_hash()
 
 

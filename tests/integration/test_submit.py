@@ -11,11 +11,9 @@ import time
 import pytest
 
 from service.api_keys import new_key
-from service.state import StateDirectory
 from tests.api.conftest import serving
 from tests.api.test_jobs import training_set
 from tests.ray_head import ROOT, ray_head
-from workers.job_places import RayJobs
 
 SMALL = "folds = 2\nbootstraps = 2\nmax_features = 9\n"
 AN_ID = "1" * 16
@@ -155,16 +153,29 @@ def test_without_the_token(head, here):
     assert time.monotonic() - began < 60
 
 
-def test_what_a_process_says_that_finds_no_directory(head, tmp_path, monkeypatch):
-    for name, value in head.environment.items():
-        monkeypatch.setenv(name, value)
-    state = StateDirectory(tmp_path / "unseen by the cluster")
-    job, _ = state.ledger().submit("evaluate", {"dataset": AN_ID})
-    jobs = RayJobs(state, head.jobs_address)
-    jobs.launch(job)
-    while jobs.alive(job):
-        time.sleep(0.2)
-    assert f"{job.id}.request.json" in jobs.last_words(job)
+LAST_WORDS = """
+import sys, time
+from pathlib import Path
+from service.state import StateDirectory
+from workers.job_places import RayJobs
+
+state = StateDirectory(Path(sys.argv[1]))
+job, _ = state.ledger().submit("evaluate", {"dataset": sys.argv[3]})
+jobs = RayJobs(state, sys.argv[2])
+jobs.launch(job)
+while jobs.alive(job):
+    time.sleep(0.2)
+print(f"{job.id}.request.json" in jobs.last_words(job))
+"""
+
+
+def test_what_a_process_says_that_finds_no_directory(head, tmp_path):
+    """In a process of its own: Ray's client keeps the first token that a process ever used."""
+    command = [sys.executable, "-c", LAST_WORDS, tmp_path / "unseen", head.jobs_address, AN_ID]
+    done = subprocess.run(
+        command, env=os.environ | head.environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.split() == ["True"]
 
 
 def test_through_a_server(head, place, tmp_path):

@@ -100,9 +100,10 @@ def test_a_ray_that_comes_up_too_late_is_started_again(short_directory, monkeypa
 
     def late(**options):
         """As on a machine so busy that Ray's own patience ends when its daemons have just started."""
+        before = set(psutil.Process().children(recursive=True))  # servers of other tests
         init(**options)
         if not daemons:
-            daemons.extend(psutil.Process().children(recursive=True))
+            daemons.extend(set(psutil.Process().children(recursive=True)) - before)
             ray._private.worker._global_node = None
             raise RuntimeError("The current node timed out during startup.")
 
