@@ -3,6 +3,7 @@
 # container.sh ROOT SHM-BYTES UID:GID MOUNT... -- COMMAND..., as the first process of fresh mount and process
 # namespaces; a MOUNT is SOURCE:TARGET or SOURCE:TARGET:ro.
 set -euo pipefail
+umask 022
 root=$1 shm=$2 user=$3
 shift 3
 
