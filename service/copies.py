@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
 from service.reading import LabelledStructure
+from service.structure_sequence import StructureSequence
 
 DEFAULT_SHARE = 0.4
 
@@ -42,7 +42,7 @@ def with_translated_copies(
     return _WithCopies(structures, rows, seed)
 
 
-class _WithCopies(Sequence[LabelledStructure]):
+class _WithCopies(StructureSequence):
     def __init__(self, structures: Sequence[LabelledStructure], rows: NDArray[np.int64], seed: int) -> None:
         self._structures = structures
         self._rows = rows
@@ -51,14 +51,7 @@ class _WithCopies(Sequence[LabelledStructure]):
     def __len__(self) -> int:
         return len(self._structures) + len(self._rows)
 
-    @overload
-    def __getitem__(self, row: int) -> LabelledStructure: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[LabelledStructure]: ...
-    def __getitem__(self, row: int | slice) -> LabelledStructure | list[LabelledStructure]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        row = range(len(self))[row]  # negative ones count from the end; IndexError beyond
+    def _row(self, row: int) -> LabelledStructure:
         if row < len(self._structures):
             return self._structures[row]
         original = int(self._rows[row - len(self._structures)])

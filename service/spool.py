@@ -10,22 +10,22 @@ import os
 import sys
 import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from ase import Atoms
 
 from service.disk import room_checked
 from service.reading import LabelledStructure
+from service.structure_sequence import StructureSequence
 
 _CELL_BYTES = 9 * 8
 _PBC_BYTES = 3
 _ATOM_BYTES = 8 + 3 * 8
 
 
-class StructureSpool(Sequence[LabelledStructure]):
+class StructureSpool(StructureSequence):
     """What was iterated over, to be had again one by one.
 
     Of the atoms it keeps numbers, positions, cell and periodicity, which is what decides features; results
@@ -67,14 +67,7 @@ class StructureSpool(Sequence[LabelledStructure]):
     def __len__(self) -> int:
         return len(self._texts)
 
-    @overload
-    def __getitem__(self, row: int) -> LabelledStructure: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[LabelledStructure]: ...
-    def __getitem__(self, row: int | slice) -> LabelledStructure | list[LabelledStructure]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        row = range(len(self))[row]  # negative ones count from the end; IndexError beyond
+    def _row(self, row: int) -> LabelledStructure:
         source, path_id = self._texts[row]
         original = self._originals[row]
         return LabelledStructure(
