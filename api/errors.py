@@ -20,7 +20,7 @@ from atomscatter.errors import (
     WorkerError,
 )
 from service.datasets import UnknownIdError
-from service.jobs import PARAMETERS, KeyReusedError
+from service.jobs import PARAMETERS, JobStateError, KeyReusedError
 from service.uploads import UnsupportedUploadError, UploadError
 from workers.prediction_pool import BusyError, OverrunError
 
@@ -35,6 +35,7 @@ STATUS: dict[type[Exception], int] = {
     ModelError: 404,
     UnknownIdError: 404,
     KeyReusedError: 422,
+    JobStateError: 409,
     BusyError: 503,
     OverrunError: 422,
     WorkerError: 503,

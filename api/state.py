@@ -66,7 +66,7 @@ class Service:
             model_id = self.registry.active
         await self._switch(model_id)
         self._jobs = await run_in_threadpool(self.directory.ledger)
-        self._runner = JobRunner(self.directory, self.settings.jobs_address)
+        self._runner = JobRunner(self.directory, self.settings.jobs_address, self.settings.cluster_patience)
         self._runner.start()
 
     def stop(self) -> None:

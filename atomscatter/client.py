@@ -150,6 +150,10 @@ class Client(_Settings):
         """Ask for the end of a job; answers as :meth:`job`."""
         return self._send(_cancel(job_id))
 
+    def resume(self, job_id: str) -> Json:
+        """Let a job that failed or was cancelled wait again, with what it has computed; as :meth:`job`."""
+        return self._send(_resume(job_id))
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -237,6 +241,10 @@ class AsyncClient(_Settings):
     async def cancel(self, job_id: str) -> Json:
         """See :meth:`Client.cancel`."""
         return await self._send(_cancel(job_id))
+
+    async def resume(self, job_id: str) -> Json:
+        """See :meth:`Client.resume`."""
+        return await self._send(_resume(job_id))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -334,6 +342,10 @@ def _log(job_id: str, offset: int | None) -> _Call[bytes]:
 
 def _cancel(job_id: str) -> _Call[Json]:
     return _Call("DELETE", f"/v1/jobs/{job_id}", dict)
+
+
+def _resume(job_id: str) -> _Call[Json]:
+    return _Call("POST", f"/v1/jobs/{job_id}/resume", dict)
 
 
 def _parsed(call: _Call[_T], answer: httpx.Response) -> _T:

@@ -81,7 +81,7 @@ def report(job: Job, *, as_json: bool, quiet: bool = False) -> None:
 def as_mapping(job: Job) -> dict[str, Any]:
     """The keys that ``GET /v1/jobs/ID`` has, too."""
     values = asdict(job)
-    del values["attempts"]
+    del values["attempts"], values["attempts_before"]
     return values
 
 

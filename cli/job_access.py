@@ -60,6 +60,9 @@ class Jobs(Protocol):
     def cancel(self, job_id: str) -> Job:
         """Ask for the end of a job."""
 
+    def resume(self, job_id: str) -> Job:
+        """Let a job that failed or was cancelled wait again."""
+
     def write_off(self, job_id: str) -> Job:
         """Count a job as cancelled that nobody can be asked about."""
 
@@ -183,6 +186,11 @@ class ServerJobs:
         with _told_apart():
             return _job(self._client.cancel(job_id))
 
+    def resume(self, job_id: str) -> Job:
+        """See :class:`Jobs`."""
+        with _told_apart():
+            return _job(self._client.resume(job_id))
+
     def write_off(self, job_id: str) -> Job:
         """Raises ConfigError: the server knows what has become of its jobs."""
         raise ConfigError(f"--lost: job {job_id} is looked after by a server")
@@ -205,4 +213,4 @@ def _job(body: dict[str, Any]) -> Job:
     from service.jobs import Job
 
     values: dict[str, Any] = {field.name: body.get(field.name) for field in fields(Job)}
-    return Job(**values | {"attempts": 0})
+    return Job(**values | {"attempts": 0, "attempts_before": 0})

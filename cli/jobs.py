@@ -1,4 +1,4 @@
-"""``atomscatter jobs``: look at jobs, and end them."""
+"""``atomscatter jobs``: look at jobs, end them, and let them go on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cli.followed import EXIT_CODES, as_mapping, follow, report
 from cli.job_access import JobsAddress, State, access
 
 app = typer.Typer(
-    help="Look at the jobs of a state directory or a server, and end them. Each call first asks the cluster "
-    "what has become of its jobs, and starts what waits.",
+    help="Look at the jobs of a state directory or a server, end and resume them. Each call first asks the "
+    "cluster what has become of its jobs, and starts what waits.",
     no_args_is_help=True,
 )
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
@@ -99,3 +99,20 @@ def cancel(
         job = found.jobs.write_off(job_id) if lost else found.jobs.cancel(job_id)
         job = follow(found, job, quiet=quiet)
     report(job, as_json=False, quiet=quiet)
+
+
+@app.command()
+def resume(
+    job_id: JobId,
+    address: JobsAddress = None,
+    state: State = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a job again that failed or was cancelled, and watch it; features that it has made are kept.
+
+    Exit codes as those of submit.
+    """
+    with access(address, state) as found:
+        job = follow(found, found.jobs.resume(job_id), quiet=quiet)
+    report(job, as_json=False, quiet=quiet)
+    raise typer.Exit(EXIT_CODES[job.state])

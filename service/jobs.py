@@ -85,6 +85,10 @@ class KeyReusedError(AtomscatterError):
     """An idempotency key came with another request before."""
 
 
+class JobStateError(AtomscatterError):
+    """A job is in a state in which this cannot be asked of it."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What is known about a job."""
@@ -102,6 +106,14 @@ class Job:
     error: str | None
     result: dict[str, Any] | None
     attempts: int
+    """Started so often; each attempt has a number of its own."""
+    attempts_before: int
+    """Of these, how many were made before somebody resumed the job."""
+
+    @property
+    def is_out_of_attempts(self) -> bool:
+        """Whether it has had all that it may have."""
+        return self.attempts - self.attempts_before >= MAX_ATTEMPTS
 
     @property
     def has_ended(self) -> bool:
@@ -109,7 +121,10 @@ class Job:
         return self.state in ENDED
 
 
-_COLUMNS = "id, type, parameters, state, created, started, ended, done, total, unit, error, result, attempts"
+_COLUMNS = (
+    "id, type, parameters, state, created, started, ended, done, total, unit, error, result, attempts, "
+    "attempts_before"
+)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -126,6 +141,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     error TEXT,
     result TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
+    attempts_before INTEGER NOT NULL DEFAULT 0,
     key TEXT UNIQUE,
     request_hash TEXT NOT NULL
 )
@@ -149,6 +165,9 @@ class JobLedger:
         with explained(path), contextlib.closing(connect(path, "rwc")) as connection:
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
             connection.execute(_TABLE)
+            known = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+            if "attempts_before" not in known:  # made by an earlier version
+                connection.execute("ALTER TABLE jobs ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0")
             connection.commit()
 
     def submit(
@@ -256,6 +275,26 @@ class JobLedger:
                 "UPDATE jobs SET state = 'cancelling' WHERE id = ? AND state = 'running'", (job_id,)
             )
             return _one(connection, job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """A job that failed or was cancelled waits again, with what it has computed.
+
+        Raises:
+            UnknownIdError: there is no such job.
+            JobStateError: it has not ended, or has succeeded.
+        """
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET state = 'queued', ended = NULL, error = NULL, attempts_before = attempts "
+                "WHERE id = ? AND state IN ('failed', 'cancelled')",
+                (job_id,),
+            )
+            job = _one(connection, job_id)
+            if changed.rowcount == 0:
+                raise JobStateError(
+                    f"job {job_id} is {job.state}; it can resume once it has failed or was cancelled"
+                )
+            return job
 
     def _update(self, job_id: str, assignments: str, *values: Any) -> None:
         with self._transaction() as connection:

@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     address: str | None = None
 
 
+CLUSTER_PATIENCE = 600.0
+"""Seconds: a head that starts again on another node, with its image to be pulled, is back by then."""
+
+
 class ClientSettings(BaseSettings):
     """What the commands need that talk to a running server.
 
@@ -54,6 +58,11 @@ class ServeSettings(BaseSettings):
         None,
         description="Jobs API of a Ray cluster, http://host:8265; its nodes share the state directory. "
         "Default: each job starts a local Ray.",
+    )
+    cluster_patience: float = Field(
+        CLUSTER_PATIENCE,
+        gt=0,
+        description="Seconds without an answer of the Ray cluster after which its job counts as failed.",
     )
     max_jobs: int = Field(1000, ge=1, description="Jobs that may wait; 503 above.")
     api_keys: Path | None = Field(

@@ -104,6 +104,11 @@ class JobDesk:
         self._ledger.cancel(job_id)
         return self.job(job_id)
 
+    def resume(self, job_id: str) -> Job:
+        """Let a job that failed or was cancelled wait again. Raises UnknownIdError, JobStateError."""
+        self._ledger.resume(job_id)
+        return self.job(job_id)
+
     def write_off(self, job_id: str) -> Job:
         """A job whose cluster is gone for good counts as cancelled. Raises UnknownIdError."""
         self._ledger.finish(job_id, "cancelled", error="written off: nobody could be asked about it")

@@ -10,6 +10,7 @@ import structlog
 
 from atomscatter.errors import AtomscatterError, WorkerError
 from service.jobs import MAX_ATTEMPTS, Job
+from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
 from workers.job_places import LOCAL, JobPlace, place_named
 
@@ -30,16 +31,21 @@ class JobRunner:
     Args:
         state: the directory.
         address: Jobs API of a Ray cluster, ``http://host:8265``; None: each job starts a local Ray.
+        patience: seconds without an answer of the cluster after which its job counts as failed; it can be
+            resumed.
 
     Raises:
         ConfigError: the address is of another form.
     """
 
-    def __init__(self, state: StateDirectory, address: str | None = None) -> None:
+    def __init__(
+        self, state: StateDirectory, address: str | None = None, patience: float = CLUSTER_PATIENCE
+    ) -> None:
         self._files = state.job_files()
         self._ledger = state.ledger()
         self._place = place_named(state, LOCAL if address is None else address)
         self._state = state
+        self._patience = patience
         self._places = {self._place.name: self._place, "": self._place}
         self._lock = state.runner_lock(self._place.name)
         self._asked_to_end: dict[str, float] = {}
@@ -83,12 +89,26 @@ class JobRunner:
     def _run(self) -> None:
         if not self._lock.acquire():
             self._log.warning("another process looks after the jobs", holder=self._lock.holder())
+        answered = time.monotonic()
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
                 self.look()
+                answered = time.monotonic()
             except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
                 self._log.error("jobs cannot be looked after", reason=str(error))
+                if isinstance(error, WorkerError) and time.monotonic() - answered > self._patience:
+                    self._give_up(error)
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
+
+    def _give_up(self, error: WorkerError) -> None:
+        """The active job's cluster has been away for too long."""
+        with contextlib.suppress(AtomscatterError, OSError):  # the ledger's disk: the next round tries again
+            for job in self._ledger.in_state("running", "cancelling"):
+                reason = (
+                    f"{error}; no answer for {self._patience:.0f} s. Resume the job when the cluster is back"
+                )
+                self._log.error("a job is given up", job=job.id, reason=reason)
+                self._ledger.finish(job.id, "failed" if job.state == "running" else "cancelled", error=reason)
 
     def look(self) -> None:
         """Note what the active job has written and whether it has ended, else start the next.
@@ -136,7 +156,7 @@ class JobRunner:
         waiting = self._ledger.in_state("queued")
         if not waiting:
             return
-        if waiting[0].attempts >= MAX_ATTEMPTS:
+        if waiting[0].is_out_of_attempts:
             error = f"its process died {MAX_ATTEMPTS} times; the log may say why"
             self._ledger.finish(waiting[0].id, "failed", error=error)
             return

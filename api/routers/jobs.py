@@ -13,6 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api import examples
+from api.errors import PROBLEM
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
@@ -154,6 +155,21 @@ async def job(job_id: Id, service: ServiceOf) -> JobOut:
 async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
     """Ask for the end of a job; one that has ended stays as it is."""
     return JobOut.of(await run_in_threadpool(service.jobs.cancel, job_id))
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    responses={
+        409: {
+            "description": "It has not ended, or has succeeded.",
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    },
+)
+async def resume(job_id: Id, service: ServiceOf) -> JobOut:
+    """Let a job that failed or was cancelled wait again; it keeps its id and what it has computed."""
+    return JobOut.of(await run_in_threadpool(service.jobs.resume, job_id))
 
 
 @router.get("/{job_id}/log", response_class=PlainTextResponse)

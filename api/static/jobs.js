@@ -58,6 +58,9 @@ function drawJob(job) {
     byId("log").showModal();
   });
   if (!ENDED.has(job.state)) button("Cancel", async () => drawJob(await remove(`/v1/jobs/${job.id}`)));
+  if (job.state === "failed" || job.state === "cancelled") {
+    button("Resume", async () => drawJob(await post(`/v1/jobs/${job.id}/resume`)));
+  }
   if (job.state === "succeeded" && job.type === "featurize") {
     button("Train", () => submit("train", { store: job.id }));
   }

@@ -17,6 +17,7 @@ import pytest
 from atomscatter.client import AsyncClient, Client
 from service.api_keys import new_key
 from service.demo_data import load_sample
+from service.feature_store import FeatureStore, chunk_name
 from tests.api.conftest import as_json, assert_problem, free_port, serving
 
 ENDED = {"succeeded", "failed", "cancelled"}
@@ -165,6 +166,12 @@ def test_the_same_key_a_hundred_times_at_once_is_one_job(working, dataset):
     assert ended(client, answers[0].json()["id"])["state"] == "succeeded"
 
 
+def chunk_times(store):
+    """Unit -> time of its chunk's file, of what a store notes as complete."""
+    units = FeatureStore.open(store, check=False).completed_units()
+    return {unit: (store / chunk_name(unit)).stat().st_mtime_ns for unit in units}
+
+
 def job_process(place, job_id):
     """The process of a job, found by its command line."""
     deadline = time.monotonic() + 60
@@ -193,6 +200,29 @@ def test_a_running_job_is_cancelled(working, place, dataset):
     assert ended(client, job_id, 60)["state"] == "cancelled"
     process.wait(30)
     assert client.delete(f"/v1/jobs/{job_id}").json()["state"] == "cancelled"
+
+
+def test_a_cancelled_job_goes_on_where_it_was(working, place, dataset):
+    client = working[1]
+    job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.7, "copies": 0.0})
+    store = place / "stores" / job_id
+    assert_problem(client.post(f"/v1/jobs/{job_id}/resume"), 409)
+    while not client.get(f"/v1/jobs/{job_id}").json()["done"]:
+        time.sleep(0.05)
+    client.delete(f"/v1/jobs/{job_id}")
+    assert ended(client, job_id, 60)["state"] == "cancelled"
+    before = chunk_times(store)
+    assert before, "it was at work"
+    answer = client.post(f"/v1/jobs/{job_id}/resume")
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "queued"
+    assert answer.json()["ended"] is None
+    assert ended(client, job_id)["state"] == "succeeded"
+    after = chunk_times(store)
+    assert len(after) > len(before)
+    assert before.items() <= after.items(), "nothing was computed again"
+    assert_problem(client.post(f"/v1/jobs/{job_id}/resume"), 409)
+    assert_problem(client.post(f"/v1/jobs/{'0' * 16}/resume"), 404)
 
 
 def test_a_job_whose_process_is_killed_is_tried_again(working, place, dataset):

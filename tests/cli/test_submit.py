@@ -10,7 +10,7 @@ from tests.cli.conftest import run
 
 
 def test_there_is_nothing_to_look_at(tmp_path):
-    for words in (("list",), ("show", "x"), ("logs", "x"), ("cancel", "x")):
+    for words in (("list",), ("show", "x"), ("logs", "x"), ("cancel", "x"), ("resume", "x")):
         done = run("jobs", *words, "--state", tmp_path / "none")
         assert done.exit_code == 2
         assert "has no jobs" in done.stderr
@@ -19,7 +19,7 @@ def test_there_is_nothing_to_look_at(tmp_path):
 
 def test_unknown_ids(tmp_path):
     JobLedger(tmp_path / "jobs.sqlite")
-    for words in (("show",), ("logs",), ("cancel",), ("cancel", "--lost")):
+    for words in (("show",), ("logs",), ("cancel",), ("cancel", "--lost"), ("resume",)):
         done = run("jobs", *words, "0" * 16, "--state", tmp_path)
         assert done.exit_code == 2
         assert "no job 0000" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
-from service.jobs import JobLedger, KeyReusedError, QueueFullError
+from service.jobs import MAX_ATTEMPTS, JobLedger, JobStateError, KeyReusedError, QueueFullError
 
 
 @pytest.fixture
@@ -29,6 +29,32 @@ def test_a_job_from_queue_to_end(ledger):
     assert (found.state, found.result, found.error) == ("succeeded", {"x": 1}, None)
     assert (found.done, found.total, found.unit) == (3, 10, "structures")
     assert ledger.cancel(job.id).state == "succeeded"
+
+
+def test_a_failed_job_is_resumed_with_new_attempts(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    with pytest.raises(JobStateError, match="is queued"):
+        ledger.resume(job.id)
+    for _ in range(MAX_ATTEMPTS):
+        assert not ledger.get(job.id).is_out_of_attempts
+        ledger.start(job.id)
+        ledger.requeue(job.id)
+    assert ledger.get(job.id).is_out_of_attempts
+    ledger.finish(job.id, "failed", error="gone")
+    found = ledger.resume(job.id)
+    assert (found.state, found.error, found.ended) == ("queued", None, None)
+    assert not found.is_out_of_attempts
+    assert ledger.start(job.id).attempts == MAX_ATTEMPTS + 1, "each attempt has a number of its own"
+    ledger.finish(job.id, "succeeded", result={})
+    with pytest.raises(JobStateError, match="is succeeded"):
+        ledger.resume(job.id)
+
+
+def test_a_ledger_of_an_earlier_version_is_taken_over(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    with ledger._transaction() as connection:
+        connection.execute("ALTER TABLE jobs DROP COLUMN attempts_before")
+    assert JobLedger(ledger.path).get(job.id) == job
 
 
 def test_counts_name_every_state(ledger):
