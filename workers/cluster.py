@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ _LONGEST_DIRECTORY = 42
 _PREFIX = "atomscatter-ray-"
 _LOCK = "in-use.lock"
 _START_ATTEMPTS = 3
+_SECONDS_FOR_CPUS = 600.0
 
 
 def available_cores() -> int:
@@ -50,35 +52,38 @@ def available_cores() -> int:
 @contextlib.contextmanager
 def connect(
     address: str | None = None, workers: int | None = None, *, object_store_bytes: int = _OBJECT_STORE_BYTES
-) -> Iterator[int]:
+) -> Iterator[int | None]:
     """Connect this process to Ray for the time of the ``with`` block.
 
     Args:
         address: a running cluster (``host:port``, ``auto`` or ``ray://...``); None starts a local Ray
             that ends with the block. A connection that the process already has is used, and left open.
         workers: how many worker processes to run; None means one for each physical core available
-            (local) or one for each CPU of the cluster.
+            (local) or one for each CPU of the cluster, also of nodes that join later.
         object_store_bytes: shared memory of a local Ray, in bytes.
 
     Yields:
-        The number of workers to use.
+        The number of workers to use; None: as many as the cluster has CPUs.
 
     Raises:
         ConfigError: ``workers`` is less than 1.
-        WorkerError: no Ray answers at ``address``, or a local one does not start.
+        WorkerError: no Ray answers at ``address``, or no node of it has a CPU for ten minutes, or a local one
+            does not start.
     """
     import ray
 
     if workers is not None and workers < 1:
         raise ConfigError(f"the number of workers must be at least 1, not {workers}")
     if ray.is_initialized():
-        yield workers or _cluster_cpus()
+        _wait_for_cpus()
+        yield workers
     elif address is None:
         with _quiet(), _local_ray(workers or available_cores(), object_store_bytes) as n_workers:
             yield n_workers
     else:
         with _quiet(), _running_ray(address):
-            yield workers or _cluster_cpus()
+            _wait_for_cpus()
+            yield workers
 
 
 @contextlib.contextmanager
@@ -257,11 +262,25 @@ def _remove_abandoned(parent: Path) -> None:
             shutil.rmtree(file.parent, ignore_errors=True)
 
 
-def _cluster_cpus() -> int:
+def cluster_cpus() -> int:
+    """CPUs of all nodes that are in the connected cluster now."""
     import ray
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return max(1, int(resources.get("CPU", 1)))
+    return int(resources.get("CPU", 0))
+
+
+def _wait_for_cpus() -> None:
+    """Wait for the first node that computes: a head may have no CPU, and be there before the others."""
+    deadline = time.monotonic() + _SECONDS_FOR_CPUS
+    if not cluster_cpus():
+        structlog.get_logger().warning("the Ray cluster has no CPU yet; waiting for its nodes")
+    while not cluster_cpus():
+        if time.monotonic() > deadline:
+            raise WorkerError(
+                f"the Ray cluster has no CPU, and no node with one joined within {_SECONDS_FOR_CPUS:.0f} s"
+            )
+        time.sleep(1)
 
 
 def _affinity() -> int:

@@ -2,17 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import structlog
 
 from atomscatter.errors import WorkerError
+from workers.cluster import cluster_cpus
 
 UnitId = TypeVar("UnitId", bound=int | str)
 
 _PATIENCE_SECONDS = 60.0
+_SECONDS_BETWEEN_LOOKS = 5.0  # at the size of the cluster
 _SECONDS_FOR_LAST_ANSWERS = 2.0
 # Work that an actor holds beyond what it needs to begin the next unit at once is lost with this process.
 # Handing out a unit takes some milliseconds: under 2 % of this.
@@ -34,7 +36,7 @@ def run_units(
     units: Mapping[UnitId, tuple[Any, ...]],
     method: str,
     *,
-    n_workers: int,
+    n_workers: int | None,
     on_result: Callable[[UnitId, Any], None],
     retries: int = 3,
     in_flight: int | None = None,
@@ -51,7 +53,8 @@ def run_units(
         make_actor: returns the handle of a fresh actor (``Actor.remote(...)``); Ray must be connected.
         units: unit id -> arguments of the call.
         method: name of the actor's method.
-        n_workers: number of actors (fewer if there are fewer units).
+        n_workers: number of actors (fewer if there are fewer units); each begins when the cluster has a CPU
+            for it. None: one for each CPU that the cluster has, and gets while units are left.
         on_result: called with the unit id and the method's result.
         retries: how many times a unit may lose its worker before the run is given up; after the first, it
             runs alone on a worker.
@@ -59,11 +62,11 @@ def run_units(
 
     Raises:
         WorkerError: a unit raised an exception (which is ``__cause__``), a unit's worker died ``retries``
-            times, or workers do not start. The message names the unit.
+            times (the message names the unit), or workers do not start.
     """
     pool = _Pool(make_actor, units, method, retries=retries, in_flight=in_flight, on_result=on_result)
     try:
-        pool.run(min(n_workers, len(units)))
+        pool.run(n_workers)
     finally:
         pool.close()
 
@@ -86,7 +89,9 @@ class _Pool(Generic[UnitId]):
         self._in_flight = in_flight
         self._on_result = on_result
         self._waiting: deque[UnitId] = deque(units)
-        self._n_workers = 1
+        self._n_workers = 0  # at most at a time
+        self._patient_until = time.monotonic() + _PATIENCE_SECONDS
+        self._look_at = 0.0  # time of the next look at the size of the cluster
         self._n_left = len(units)
         self._unit_seconds = _SECONDS_IN_FLIGHT  # of late
         self._deaths: dict[UnitId, int] = {}
@@ -96,12 +101,16 @@ class _Pool(Generic[UnitId]):
         self._ready: deque[Any] = deque()  # of these references, not looked at yet
         self._log = structlog.get_logger()
 
-    def run(self, n_workers: int) -> None:
-        self._n_workers = n_workers
-        for _ in range(n_workers):
-            self._start_worker()
+    def run(self, n_workers: int | None) -> None:
+        if n_workers is not None:
+            self._start_up_to(n_workers)
         while self._n_left:
+            if n_workers is None and time.monotonic() >= self._look_at:
+                self._start_up_to(max(1, cluster_cpus()))
+                self._look_at = time.monotonic() + _SECONDS_BETWEEN_LOOKS
             reference = self._next_ready()
+            if reference is None:
+                continue
             if reference in self._starting:
                 self._worker_started(reference)
             elif reference in self._busy:
@@ -113,29 +122,45 @@ class _Pool(Generic[UnitId]):
         for worker in [*self._starting.values(), *self._busy.values()]:
             ray.kill(worker.actor)
 
+    def _start_up_to(self, n_workers: int) -> None:
+        """Start the workers that are missing, and no more than could have a unit each."""
+        there = len(self._starting) + len({id(worker) for worker in self._busy.values()})
+        more = min(n_workers, self._n_left) - there
+        for _ in range(more):
+            self._start_worker()
+        if more > 0:
+            self._n_workers = max(self._n_workers, there + more)
+            self._log.info("workers are started", started=more, workers=there + more)
+
     def _start_worker(self) -> None:
         actor = self._make_actor()
         # Units go only to actors that are up: one for which the cluster has no CPU would keep them for ever.
         self._starting[actor.__ray_ready__.remote()] = _Worker(actor)
 
     def _next_ready(self) -> Any:
+        """A reference that is ready; None if there is none for a while."""
         if not self._ready:
             self._ready.extend(self._wait())
-        return self._ready.popleft()
+        return self._ready.popleft() if self._ready else None
 
     def _wait(self) -> list[Any]:
-        """All references that are ready now, at least one: a wait takes longer the more there are."""
+        """All references that are ready now: a wait takes longer the more there are."""
         import ray
 
-        while True:
-            # Results first, so that they are not held up by workers that cannot start.
-            references = [*self._busy, *self._starting]
-            ready, _ = ray.wait(references, num_returns=1, timeout=_PATIENCE_SECONDS, fetch_local=False)
-            if ready:
-                more, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
-                return more or ready  # without time to look, it may find none
-            if not self._busy:
-                self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
+        # Results first, so that they are not held up by workers that cannot start.
+        references = [*self._busy, *self._starting]
+        ready, _ = ray.wait(references, num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS, fetch_local=False)
+        if ready or self._busy:
+            self._patient_until = time.monotonic() + _PATIENCE_SECONDS
+        elif time.monotonic() > self._patient_until:
+            self._patient_until = time.monotonic() + _PATIENCE_SECONDS
+            self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
+        if not ready:
+            return []
+        more, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        ready = more or ready  # without time to look, it may find none
+        self._learn_durations(ready)
+        return ready
 
     def _worker_started(self, reference: Any) -> None:
         import ray
@@ -146,8 +171,11 @@ class _Pool(Generic[UnitId]):
         except ray.exceptions.RayError as error:
             self._deaths_at_start += 1
             broken = getattr(error, "actor_init_failed", False)
-            if broken or self._deaths_at_start >= self._retries:
+            # All that were starting may die at once, with their node; and again with the next one.
+            allowed = max(self._retries, 2 * self._n_workers)
+            if broken or self._deaths_at_start >= allowed:
                 raise WorkerError(f"a worker could not be started: {_last_line(error)}") from error
+            self._log.warning("a worker died as it started", deaths=self._deaths_at_start, allowed=allowed)
             self._start_worker()
             return
         self._deaths_at_start = 0
@@ -198,10 +226,15 @@ class _Pool(Generic[UnitId]):
             return self._in_flight
         return min(_MOST_IN_FLIGHT, max(1, round(_SECONDS_IN_FLIGHT / max(self._unit_seconds, 1e-6))))
 
-    def _learn_duration(self, worker: _Worker[UnitId]) -> None:
+    def _learn_durations(self, references: Sequence[Any]) -> None:
+        """From all that came together: after a delay, most of them seem to have taken no time at all."""
         now = time.monotonic()
-        self._unit_seconds += 0.2 * (now - worker.since - self._unit_seconds)
-        worker.since = now
+        workers = [self._busy[reference] for reference in references if reference in self._busy]
+        for worker in {id(worker): worker for worker in workers}.values():
+            ended = sum(other is worker for other in workers)
+            seconds = max((now - worker.since) / ended, self._unit_seconds / 2)
+            self._unit_seconds += (1 - 0.8**ended) * (seconds - self._unit_seconds)
+            worker.since = now
 
     def _retire(self, worker: _Worker[UnitId]) -> None:
         import ray
@@ -223,7 +256,6 @@ class _Pool(Generic[UnitId]):
             self._worker_died(worker, error)
             return
         del worker.pending[reference], self._busy[reference]
-        self._learn_duration(worker)
         self._deliver(unit, result)
         self._fill(worker)
 
