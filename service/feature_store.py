@@ -327,7 +327,7 @@ class FeatureStore:
 
 
 class ChunkWriter:
-    """Writes chunks of one store; for a worker process. The ledger is the business of the driver."""
+    """Writes chunks of one store; for a worker process, which then notes them in the ledger."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._storage = open_storage(path)

@@ -1,7 +1,8 @@
 """The ledger of a feature store: which units of work are complete, and what their bytes must be.
 
 A chunk's file proves nothing by being there, nor by being absent (an empty chunk is not stored). What counts
-is the ledger, small JSON files with one writer, the process that hands out the work; workers never touch it::
+is the ledger, small JSON files. A worker notes what it has written and read back; that a unit is not complete
+is noted by the process that hands out the work::
 
     ledger/files.json       SHA-256 of each file that is never rewritten; a store is one when this is there
     ledger/units/7.json     unit 7 is complete: hashes of its input, of the configuration and of its chunk
@@ -42,7 +43,7 @@ class Ledger:
 
     Args:
         storage: of the store.
-        require_writer: raises StoreError when this process may not write any more.
+        require_writer: raises StoreError when this process may not hand out work any more.
 
     Raises:
         StoreError: from every method, where a file is missing, damaged or cannot be written.
@@ -66,6 +67,10 @@ class Ledger:
         """All completed units by number. A damaged record comes with empty hashes, which match nothing."""
         numbers = [int(found[1]) for name in self._storage.names(_UNITS) if (found := _UNIT.fullmatch(name))]
         return {unit.number: unit for unit in in_parallel(self._unit, sorted(numbers)) if unit is not None}
+
+    def require_writer(self) -> None:
+        """Raise StoreError when this process may not hand out work any more."""
+        self._require_writer()
 
     def record(self, unit: Unit) -> None:
         """Note a unit as complete; stored when this returns."""

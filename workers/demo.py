@@ -94,13 +94,17 @@ def _load(kind: str, settings: DemoSettings) -> list[LabelledStructure]:
 
 
 def _featurize(
-    what: str, structures: Sequence[LabelledStructure], scattering: Scattering, path: Path, workers: int
+    what: str,
+    structures: Sequence[LabelledStructure],
+    scattering: Scattering,
+    path: Path,
+    workers: int | None,
 ) -> FeatureStore:
     with progress(f"Features, {what}", len(structures)) as advance:
         return featurize(structures, scattering, path, workers=workers, on_progress=advance)
 
 
-def _train(store: FeatureStore, fit: FitSettings, workers: int) -> tuple[Ensemble, TrainingReport]:
+def _train(store: FeatureStore, fit: FitSettings, workers: int | None) -> tuple[Ensemble, TrainingReport]:
     data = training_data(store)
     with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:
         return train_on(

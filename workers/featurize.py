@@ -14,6 +14,7 @@ from atomscatter.scattering import Scattering
 from service.feature_store import ChunkWriter, FeatureStore, chunk_name
 from service.ledger import Ledger, Unit
 from service.reading import LabelledStructure
+from service.storage import open_storage
 from workers.cluster import connect
 from workers.pool import run_units
 
@@ -105,16 +106,15 @@ def _compute(
     structures: Sequence[LabelledStructure],
     units: Sequence[int],
     ledger: Ledger,
-    n_workers: int,
+    n_workers: int | None,
     progress: Callable[[int], None],
 ) -> None:
     # Longest first, so that no worker is left alone with a long unit; cost goes with the volume.
     costs = {unit: sum(structures[row].atoms.get_volume() for row in store.unit_rows(unit)) for unit in units}
     jobs = UnitsOfWork(store, structures, sorted(units, key=lambda unit: (-costs[unit], unit)))
 
-    def completed(unit: int, chunk_hash: str) -> None:
-        config_hash = store.scattering_config_hash
-        ledger.record(Unit(unit, store.unit_input_hash(unit), config_hash, chunk_hash))
+    def completed(unit: int, _: None) -> None:
+        ledger.require_writer()
         progress(len(store.unit_rows(unit)))
 
     make_actor = actor_factory(store.scattering_config, str(store.path))
@@ -126,7 +126,7 @@ def _compute(
         raise
 
 
-class UnitsOfWork(Mapping[int, tuple[int, list[_Job]]]):
+class UnitsOfWork(Mapping[int, tuple[int, str, list[_Job]]]):
     """Arguments of :meth:`Featurizer.featurize` for each unit, put together when they are asked for."""
 
     def __init__(
@@ -136,8 +136,9 @@ class UnitsOfWork(Mapping[int, tuple[int, list[_Job]]]):
         self._structures = structures
         self._order = order
 
-    def __getitem__(self, unit: int) -> tuple[int, list[_Job]]:
-        return unit, [_job(self._structures[row]) for row in self._store.unit_rows(unit)]
+    def __getitem__(self, unit: int) -> tuple[int, str, list[_Job]]:
+        jobs = [_job(self._structures[row]) for row in self._store.unit_rows(unit)]
+        return unit, self._store.unit_input_hash(unit), jobs
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._order)
@@ -155,15 +156,21 @@ def actor_factory(config: Mapping[str, Any], store_path: str) -> Callable[[], An
 
 
 class Featurizer:
-    """What runs in a worker process: one transform and one writer."""
+    """What runs in a worker process: one transform and one writer.
+
+    It notes itself what it has written, so that nothing is lost that was done when the process that hands
+    out work dies.
+    """
 
     def __init__(self, config: Mapping[str, Any], store_path: str) -> None:
         self._scattering = Scattering.from_config(config)
         self._writer = ChunkWriter(store_path)
+        self._ledger = Ledger(open_storage(store_path))
 
-    def featurize(self, unit: int, jobs: Sequence[_Job]) -> str:
-        """Compute and write one unit; returns the SHA-256 of the chunk's file."""
-        return self._writer.write(unit, np.array([self._features(job) for job in jobs]))
+    def featurize(self, unit: int, input_hash: str, jobs: Sequence[_Job]) -> None:
+        """Compute and write one unit, and note it as complete."""
+        chunk_hash = self._writer.write(unit, np.array([self._features(job) for job in jobs]))
+        self._ledger.record(Unit(unit, input_hash, self._scattering.config_hash, chunk_hash))
 
     def _features(self, job: _Job) -> NDArray[np.float64]:
         place, numbers, positions, cell = job

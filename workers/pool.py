@@ -128,9 +128,9 @@ class _Pool(Generic[UnitId]):
         more = min(n_workers, self._n_left) - there
         for _ in range(more):
             self._start_worker()
-        if more > 0:
-            self._n_workers = max(self._n_workers, there + more)
-            self._log.info("workers are started", started=more, workers=there + more)
+        if there and more > 0:
+            self._log.info("more workers are started", workers=there + more)
+        self._n_workers = max(self._n_workers, there + more)
 
     def _start_worker(self) -> None:
         actor = self._make_actor()
@@ -232,8 +232,12 @@ class _Pool(Generic[UnitId]):
         workers = [self._busy[reference] for reference in references if reference in self._busy]
         for worker in {id(worker): worker for worker in workers}.values():
             ended = sum(other is worker for other in workers)
-            seconds = max((now - worker.since) / ended, self._unit_seconds / 2)
-            self._unit_seconds += (1 - 0.8**ended) * (seconds - self._unit_seconds)
+            seconds = (now - worker.since) / ended
+            if self._n_left == len(self._units):
+                self._unit_seconds = min(self._unit_seconds, seconds)
+            else:  # by no more than half at a time: some of what came with the last ones may be seen only now
+                seconds = max(seconds, self._unit_seconds / 2)
+                self._unit_seconds += (1 - 0.8**ended) * (seconds - self._unit_seconds)
             worker.since = now
 
     def _retire(self, worker: _Worker[UnitId]) -> None:

@@ -1,6 +1,6 @@
 """A process that hands out work, for tests that kill it or watch it from outside:
 
-    python -m tests.faults.driver DATA STORE MARKS [--address A] [--workers N] [--seconds S]
+    python -m tests.faults.driver DATA STORE MARKS [--address A] [--workers N] [--seconds S] [--gate FILE]
 
 It prints, as lines of JSON, the number of structures that were completed since the last line.
 """
@@ -30,12 +30,13 @@ def main():
     parser.add_argument("store", type=Path)
     parser.add_argument("marks", type=Path)
     parser.add_argument("--address")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--gate", type=Path)
     parser.add_argument("--chunk-rows", type=int, required=True)
     options = parser.parse_args()
     configure_logging("verbose")
-    leave_marks(options.marks, seconds=options.seconds)
+    leave_marks(options.marks, seconds=options.seconds, gate=options.gate)
     structures, _ = read_structures([options.data], need_energy=True)
     featurize(
         structures,
@@ -76,6 +77,14 @@ def _end(process):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return "" if process.stderr.closed else process.communicate()[1]
+
+
+def wait_for_line(process, text):
+    """Until the process has said something on standard error."""
+    while line := process.stderr.readline():
+        if text in line:
+            return
+    raise AssertionError(f"the driver ended without saying {text!r}")
 
 
 def ended_well(process, seconds=600):

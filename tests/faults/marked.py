@@ -13,7 +13,7 @@ from workers.featurize import Featurizer
 
 @dataclass(frozen=True)
 class Mark:
-    """What a worker process was about to do (``begin``) or had done (``end``)."""
+    """What a worker process was about to do (``begin``) or had done (``end``); ``start``: no unit yet."""
 
     what: str
     unit: int
@@ -32,6 +32,10 @@ class Marks:
     def all(self):
         lines = self.file.read_text().splitlines()
         return [Mark(**json.loads(line)) for line in lines]
+
+    def started(self):
+        """Marks of the workers that wait at the gate, or have."""
+        return [mark for mark in self.all() if mark.what == "start"]
 
     def begun(self):
         return [mark.unit for mark in self.all() if mark.what == "begin"]
@@ -54,6 +58,13 @@ class Marks:
             time.sleep(0.01)
         raise AssertionError("no worker was at work")
 
+    def wait_for_workers(self, count, seconds=300):
+        """Until so many have left their first mark, at the gate."""
+        deadline = time.monotonic() + seconds
+        while len(self.started()) < count:
+            assert time.monotonic() < deadline, f"{len(self.started())} of {count} workers started"
+            time.sleep(0.05)
+
     def wait_for_end(self, seconds=180):
         """Until nobody is at work: workers that lost their driver end at the latest with their unit."""
         deadline = time.monotonic() + seconds
@@ -62,7 +73,7 @@ class Marks:
             time.sleep(0.05)
 
 
-def leave_marks(file, *, seconds=0.0, tickets=None):
+def leave_marks(file, *, seconds=0.0, tickets=None, gate=None):
     """Let ``workers.featurize`` use workers that leave marks; for the process that hands out work.
 
     Args:
@@ -70,8 +81,10 @@ def leave_marks(file, *, seconds=0.0, tickets=None):
         seconds: that a unit takes longer than it would, so that faults find it at work.
         tickets: directory of the places in the writing of a chunk where a worker waits to be killed;
             see :func:`pause_while_writing`.
+        gate: a file that workers wait for as they start; they leave a mark before.
     """
-    workers.featurize.Featurizer = _marked(str(file), seconds, None if tickets is None else str(tickets))
+    paths = [None if path is None else str(path) for path in (tickets, gate)]
+    workers.featurize.Featurizer = _marked(str(file), seconds, *paths)
 
 
 @contextlib.contextmanager
@@ -84,7 +97,7 @@ def marks_left(*arguments, **options):
         workers.featurize.Featurizer = Featurizer
 
 
-def _marked(file, seconds, tickets):
+def _marked(file, seconds, tickets, gate):
     # Defined in a function, so that Ray ships the class itself.
     class MarkedFeaturizer(Featurizer):
         def __init__(self, config, store_path):
@@ -94,13 +107,16 @@ def _marked(file, seconds, tickets):
             self.node = ray.get_runtime_context().get_node_id()
             if tickets is not None:
                 pause_while_writing(Path(tickets))
+            if gate is not None:
+                self.mark("start", -1)
+                while not Path(gate).exists():
+                    time.sleep(0.05)
 
-        def featurize(self, unit, jobs):
+        def featurize(self, unit, *arguments):
             self.mark("begin", unit)
             time.sleep(seconds)
-            written = super().featurize(unit, jobs)
+            super().featurize(unit, *arguments)
             self.mark("end", unit)
-            return written
 
         def mark(self, what, unit):
             mark = {"what": what, "unit": unit, "pid": os.getpid(), "node": self.node, "time": time.time()}
@@ -123,7 +139,9 @@ def pause_while_writing(tickets):
     rename = os.replace
 
     def replace(source, target, **options):
-        ticket = _take_ticket(tickets, Path(target).parent.name) if str(source).endswith(".partial") else None
+        target = Path(target)
+        is_chunk = str(source).endswith(".partial") and target.parent.parent.name == "c"
+        ticket = _take_ticket(tickets, target.parent.name) if is_chunk else None
         if ticket is None:
             return rename(source, target, **options)
         stage = ticket.name.split("@")[0]

@@ -15,6 +15,7 @@ FAULTS = (
     "kill -9 of a worker process while it writes a chunk",
     "kill -9 of a raylet (a whole node)",
     "kill -9 of the driver",
+    "kill -9 of the driver of short units",
     "kill -9 of the process of a job",
     "kill -9 of the head (GCS and all of its node) under a job",
     "kill -9 of the GCS alone under a driver",

@@ -7,7 +7,7 @@ import pytest
 
 from service.feature_store import FeatureStore
 from tests.faults.conftest import CHUNK_ROWS
-from tests.faults.driver import driver, ended_well
+from tests.faults.driver import driver, ended_well, wait_for_line
 from tests.faults.marked import Marks
 from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
@@ -56,6 +56,36 @@ def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undistur
     injected(
         times, f"work moved to another node ({again} units begun twice), store hash of an undisturbed run"
     )
+
+
+def test_a_node_that_dies_as_its_workers_start_does_not_end_the_run(data_file, undisturbed, tmp_path):
+    """Four workers die at once, before any worker had a unit; their places are taken elsewhere."""
+    path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
+    with ray_nodes(tmp_path) as cluster:
+        node = cluster.add(cpus=4)
+        with driver(
+            data_file,
+            path,
+            marks.file,
+            chunk_rows=CHUNK_ROWS,
+            workers=5,
+            gate=gate,
+            address=cluster.address,
+            environment=cluster.environment,
+        ) as process:
+            marks.wait_for_workers(5)
+            raylet = node.wait_for("raylet")
+            doomed = {mark.pid for mark in marks.started()} & {p.pid for p in raylet.children(recursive=True)}
+            assert len(doomed) == 4
+            node.kill()
+            for _ in doomed:
+                wait_for_line(process, "a worker died as it started")
+            gate.touch()
+            ended_well(process)
+    begun = [mark for mark in marks.all() if mark.what == "begin"]
+    assert len(begun) == undisturbed.n_units
+    assert doomed.isdisjoint(mark.pid for mark in begun)
+    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
 
 
 def below(raylet):

@@ -106,7 +106,9 @@ def test_the_actor_is_a_plain_class(tmp_path, structures, expected):
     jobs = [
         ("a", s.atoms.numbers, s.atoms.positions, np.asarray(s.atoms.cell.array)) for s in structures[10:]
     ]
-    worker.featurize(2, jobs)
+    worker.featurize(2, store.unit_input_hash(2), jobs)
+    assert list(store.completed_units()) == [2]
+    assert store.verify() == []
     rows = store.features[:]
     assert np.array_equal(rows[10:], expected[10:])
     assert np.isnan(rows[:10]).all()

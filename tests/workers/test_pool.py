@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import workers.pool
 from atomscatter.errors import DataError, WorkerError
 from workers.cluster import connect
 from workers.pool import run_units
@@ -124,6 +125,15 @@ def test_short_units_are_held_ready_and_long_ones_are_not(tmp_path):
 def test_more_workers_than_cpus_do_not_block():
     results = collect({i: (i,) for i in range(9)}, "square", n_workers=5)
     assert len(results) == 9
+
+
+def test_a_cpu_that_joins_in_the_middle_of_a_unit_is_used(tmp_path, monkeypatch):
+    """The first unit ends when all others have: it takes another worker for them."""
+    cpus = iter([1])
+    monkeypatch.setattr(workers.pool, "cluster_cpus", lambda: next(cpus, 2))
+    units = {i: (0.0, str(tmp_path), 0 if i else 9) for i in range(10)}
+    results = collect(units, "wait", n_workers=None)
+    assert set(results.values()) == {"all others are done"}
 
 
 def test_an_exception_names_the_unit_and_keeps_its_cause():
