@@ -13,7 +13,8 @@
 2. Handing out: units that sleep for a known time, on two workers. What a worker waits for its next unit,
    between the first and the last, as a share of its time: "idle". Sleep and not work, so that it does not
    depend on what else the machine does. "held" is the largest number of units that were given out at a time.
-3. A straggler: 400 such units of 20 ms and one in the middle of 2 s; when the last of the others was done.
+3. A straggler: 400 such units of 20 ms and one in the middle of 6 s, which outlasts the rest of the others on
+   the other worker; when the last of the others was done.
 
 What has to hold is in :func:`broken_claims`; where it does not, nothing is written and the exit code is 1.
 """
@@ -43,10 +44,10 @@ from workers.pool import run_units
 
 LIMIT_MIB = 500
 LIMIT_IDLE = 2.0  # %
-IDLE_FROM = 0.01  # seconds of a unit from which on the limit holds
-STRAGGLER_SLACK = 1.1
+IDLE_FROM = 0.1  # seconds of a unit from which on the limit holds
+STRAGGLER_SLACK = 1.2
 OBJECT_STORE_BYTES = 200 * 2**20
-DURATIONS = (0.002, 0.01, 0.05, 0.2, 1.0)  # seconds of a unit
+DURATIONS = (0.002, 0.01, 0.05, 0.1, 0.2, 1.0)  # seconds of a unit
 
 
 def synthetic_featurizer():
@@ -194,17 +195,17 @@ def measure_idle(seconds):
 
 
 def measure_straggler():
-    durations = [0.02] * 200 + [2.0] + [0.02] * 200
+    durations = [0.02] * 200 + [6.0] + [0.02] * 200
     results, _ = run_sleeping(durations)
     end = {unit: result[2] for unit, result in results.items()}
     begin = min(result[1] for result in results.values())
     others = max(end[unit] for unit in end if unit != 200) - begin
-    return {"others s": others, "straggler s": end[200] - begin, "even shares s": sum(durations) / 2}
+    return {"others s": others, "straggler s": end[200] - begin, "at best s": (200 / 2 + 200) * 0.02}
 
 
 def broken_claims(memory, idle, straggler):
     """What does not hold of: memory and object store under their limits, workers idle for less than 2 % of
-    the time, and the others of a straggler done as soon as even shares of all the work, but for a tenth."""
+    the time, and the others of a straggler done as soon as the other worker can, but for a fifth."""
     for row in memory:
         if row["peak MiB"] >= LIMIT_MIB:
             yield f"the process that hands out work takes {row['peak MiB']:.0f} MiB, limit {LIMIT_MIB}"
@@ -213,7 +214,7 @@ def broken_claims(memory, idle, straggler):
     for row in idle:
         if row["s of a unit"] >= IDLE_FROM and row["idle %"] >= LIMIT_IDLE:
             yield f"workers of units of {row['s of a unit']} s are idle for {row['idle %']:.2f} % of the time"
-    if straggler["others s"] > STRAGGLER_SLACK * straggler["even shares s"]:
+    if straggler["others s"] > STRAGGLER_SLACK * straggler["at best s"]:
         yield f"a straggler holds others up: {straggler}"
 
 
@@ -259,9 +260,10 @@ idle for less than {LIMIT_IDLE:.0f} % of the time with units of {1000 * IDLE_FRO
 
 ## A straggler
 
-400 units of 20 ms and one of 2 s in the middle, 2 workers; even shares of all this take
-{straggler["even shares s"]:.1f} s. The others were done after **{straggler["others s"]:.2f} s**, it after
-{straggler["straggler s"]:.2f} s. Checked: the others at most {100 * STRAGGLER_SLACK - 100:.0f} % after that.
+400 units of 20 ms and one of 6 s in the middle, 2 workers. The others, half of them on the other worker
+alone, take {straggler["at best s"]:.1f} s at best; they were done after **{straggler["others s"]:.2f} s**,
+the straggler after {straggler["straggler s"]:.2f} s. Checked: the others take at most {STRAGGLER_SLACK} times
+as long as at best.
 """
     data = {"machine": about, "memory": memory, "handing out": idle, "straggler": straggler}
     write_results("backpressure", markdown, data, options.out)
