@@ -174,12 +174,15 @@ def test_from_structures_to_a_model_as_on_a_disk(
 def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, settings_file, undisturbed):
     n_kills = 0
     recorded: set[int] = set()
-    writes_when_recorded: dict[int, int] = {}  # 2 where a worker of a killed driver had written it, too
-    for more in (6, 12):
+    writes_when_recorded: dict[int, int] = {}
+    for more in (4, 8):
         with started(featurize_command(data_file, url, settings_file)) as process:
             wait_for_units(server, key, len(recorded) + more, process)
+            workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)
             assert process.wait(60) == -signal.SIGKILL
+        _, survivors = psutil.wait_procs([p for p in workers if is_working(p)], timeout=120)
+        assert survivors == [], "workers outlive their driver"
         n_kills += 1
         now = recorded_units(server, key)
         assert recorded < now
@@ -196,9 +199,16 @@ def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, se
     assert set(writes) == set(range(N_STRUCTURES))
     after = {unit: writes[unit] for unit in recorded}
     assert after == writes_when_recorded, "a complete unit was computed again"
-    # Units this short are held in dozens, and the workers of a killed driver finish those that they hold.
-    assert max(writes.values()) <= 2
+    again = sum(writes.values()) - N_STRUCTURES
+    assert again <= n_kills * N_WORKERS, "at most one unit for each worker is written again"
     assert FeatureStore.open(url).content_hash() == undisturbed.content_hash()
+
+
+def is_working(process):
+    try:
+        return process.name().startswith("ray::Featurizer")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill_a_working_process(but_not):
