@@ -129,7 +129,7 @@ def featurization(costs, n, nodes):
     driver = costs["handing out s"] + working * costs["ray.wait s for each reference"] / max(rate, 1)
     memory = n * (costs["memory of a waiting structure, bytes"] + costs["metadata of a structure, bytes"])
     return wall, [
-        ("ledger: notes one after the other, 1/s", rate, 1 / costs["ledger note s (wall)"]),
+        ("ledger: notes of a worker, 1/s", rate / working, 1 / costs["ledger note s (wall)"]),
         ("driver: units handed out, 1/s", rate, 1 / driver),
         ("driver: memory, GiB", memory / 2**30, DRIVER_GIB),
         ("driver: inputs sent, bytes/s", rate * ROWS * costs["input bytes of a structure"], NETWORK),
@@ -160,14 +160,14 @@ def training(costs, n, nodes):
 
 
 ANSWERS = {
-    "ledger": "several stores (`train --store` takes many), each with a driver and a ledger of its own; a "
-    "note is for a whole chunk of 256 structures, not for each.",
-    "driver: units": "several stores, each with a driver of its own. All results that are there are taken at "
-    "once, and a worker waits for its next unit only between units that last seconds.",
+    "ledger": "a note is for a whole chunk of 256 structures; each worker writes those of its chunks.",
+    "driver: units": "several stores (`train --store` takes many), each with a driver of its own. All "
+    "results that are there are taken at once, and a worker waits for its next unit only between units that "
+    "last seconds.",
     "driver: memory": "several stores. Structures wait in a file; what remains is names and numbers.",
     "driver: inputs": "several stores on several nodes.",
     "GCS": "actors are started once for a run; units go from the driver to them and do not pass the GCS.",
-    "storage": "one writer for each chunk and no shared file but the ledger; the storage has to be larger.",
+    "storage": "one writer for each chunk and its note, no shared file; the storage has to be larger.",
     "resuming": "several stores, each checked by its own driver.",
     "driver: the matrix": "nothing yet: features are loaded into one process. Gram matrices are sums over "
     "paths, so workers could add those of their own chunks; that is not built.",
