@@ -1,7 +1,7 @@
 """A pool of Ray actors that works through named units and survives the death of its processes."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -16,7 +16,7 @@ UnitId = TypeVar("UnitId", bound=int | str)
 _PATIENCE_SECONDS = 60.0
 _SECONDS_BETWEEN_LOOKS = 5.0  # at the size of the cluster
 _SECONDS_FOR_LAST_ANSWERS = 2.0
-# Work that an actor holds beyond what it needs to begin the next unit at once is lost with this process.
+# What an actor holds beyond what it needs to begin the next unit at once can be lost with this process.
 # Handing out a unit takes some milliseconds: under 2 % of this.
 _SECONDS_IN_FLIGHT = 0.5
 _MOST_IN_FLIGHT = 64
@@ -230,8 +230,9 @@ class _Pool(Generic[UnitId]):
         """From all that came together: after a delay, most of them seem to have taken no time at all."""
         now = time.monotonic()
         workers = [self._busy[reference] for reference in references if reference in self._busy]
+        counts = Counter(map(id, workers))
         for worker in {id(worker): worker for worker in workers}.values():
-            ended = sum(other is worker for other in workers)
+            ended = counts[id(worker)]
             seconds = (now - worker.since) / ended
             if self._n_left == len(self._units):
                 self._unit_seconds = min(self._unit_seconds, seconds)
