@@ -35,6 +35,7 @@ from service.progress import Advance, increments, progress
 from service.report import plain, save_model
 from service.state import StateDirectory
 from service.training import FitSettings, training_data
+from workers.evaluate import features_by_workers
 from workers.featurize import featurize
 from workers.train import train_on
 
@@ -192,11 +193,15 @@ class _Run:
         ensemble = Ensemble.load(registry.directory(wanted.model or registry.active))
         structures = self._state.datasets().structures(wanted.dataset)
         scattering = ensemble.scattering
-        features = np.empty((len(structures), scattering.n_features))
         with self._noted("Features", len(structures), "structures") as advance:
-            for row, structure in zip(features, structures, strict=True):
-                row[:] = scattering.features(structure.atoms)
-                advance(1)
+            if self._address is None:  # beside the server: at once, which a local Ray is not
+                features = np.empty((len(structures), scattering.n_features))
+                for row, structure in zip(features, structures, strict=True):
+                    row[:] = scattering.features(structure.atoms)
+                    advance(1)
+            else:
+                place = self._state.store(f"{self._request.id}-{scattering.config_hash[:12]}")
+                features = features_by_workers(structures, scattering, place, self._address, advance)
         summary = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
         return {**summary, "model": ensemble.model_id}
 
