@@ -201,6 +201,7 @@ class _Run:
                     advance(1)
             else:
                 place = self._state.store(f"{self._request.id}-{scattering.config_hash[:12]}")
+                self._wait_for_writer(place)
                 features = features_by_workers(structures, scattering, place, self._address, advance)
         summary = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
         return {**summary, "model": ensemble.model_id}
