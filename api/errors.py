@@ -16,6 +16,7 @@ from atomscatter.errors import (
     ConfigError,
     DataError,
     ModelError,
+    StoreError,
     StructureError,
     WorkerError,
 )
@@ -38,6 +39,7 @@ STATUS: dict[type[Exception], int] = {
     JobStateError: 409,
     BusyError: 503,
     OverrunError: 422,
+    StoreError: 503,
     WorkerError: 503,
 }
 """Status of the library's errors; a class that is not named has that of its nearest base."""

@@ -33,6 +33,10 @@ class StoreError(AtomscatterError):
     """A feature store is missing, damaged, or was made with another configuration."""
 
 
+class BusyStoreError(StoreError):
+    """Another process is writing to the feature store."""
+
+
 class StorageError(StoreError):
     """The storage of a feature store does not answer, or fails; the message names it."""
 

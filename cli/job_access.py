@@ -32,8 +32,9 @@ JobsAddress = Annotated[
 State = Annotated[
     Path | None,
     typer.Option(
-        help="Directory of models, data sets and jobs; not for a server, which has its own. "
-        "Default: $ATOMSCATTER_STATE, else atomscatter-state.",
+        help="Directory of models, data sets and jobs; a Ray head's nodes see it under the same path, and a "
+        "server has its own. Default: $ATOMSCATTER_STATE, else (not for new jobs of a Ray head) "
+        "atomscatter-state.",
         show_default=False,
     ),
 ]
@@ -89,7 +90,8 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
         new: make a state directory that is not there.
 
     Raises:
-        ConfigError: no state directory; an address of another form; ``--state`` with a server.
+        ConfigError: no state directory, or none named for new jobs of a Ray head; an address of another form;
+            ``--state`` with a server.
         WorkerError: nothing answers at the address, or neither a Ray head nor a server does.
     """
     from service.logs import configure_logging
@@ -102,6 +104,11 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
             raise ConfigError(f"--state: the server at {address} has its own state directory")
         yield from _server(address)
         return
+    if new and address is not None and "state" not in settings.model_fields_set:
+        raise ConfigError(
+            f"--address {address} is a Ray head: --state has to name a directory that its nodes see under "
+            f"the same path; {settings.state}, the default, is of this machine"
+        )
     yield from _desk(address, settings.state, new)
 
 

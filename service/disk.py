@@ -30,7 +30,7 @@ def no_room(path: Path) -> str:
     """Message for a full disk."""
     return (
         f"{path}: no space left ({free_mib(path):.1f} MiB free on its file system). What is complete is kept:"
-        " make room and run the same command again"
+        " make room, and run the command again or resume the job"
     )
 
 

@@ -15,7 +15,8 @@ A directory, or a prefix of an object storage (see service.storage), that is a Z
     writer.lease     without locks: renewed by that process (see service.lease)
 
 A unit of work is one chunk and has one writer, the worker that computed it. Nothing is ever resized.
-Everything except lock and lease is the same, byte for byte, however often the work was interrupted.
+Everything except lock and lease is the same, byte for byte, however often the work was interrupted, on
+processors of one kind (see atomscatter.scattering).
 """
 
 from __future__ import annotations

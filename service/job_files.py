@@ -64,8 +64,9 @@ class JobFiles:
         self._replace(f"{job_id}.status.json", asdict(status))
 
     def status(self, job_id: str, attempt: int) -> JobStatus | None:
-        """What this attempt said last; None when it has said nothing yet."""
-        with contextlib.suppress(FileNotFoundError):
+        """What this attempt said last; None when it has said nothing yet, or nothing that can be read."""
+        # ValueError: no JSON; TypeError: other keys than those of this version.
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
             found = JobStatus(**json.loads((self.root / f"{job_id}.status.json").read_text(encoding="utf-8")))
             if found.attempt == attempt:
                 return found

@@ -169,6 +169,10 @@ class JobLedger:
             if "attempts_before" not in known:  # made by an earlier version
                 connection.execute("ALTER TABLE jobs ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0")
             connection.commit()
+            # The last connection to be closed deletes the WAL's files, and readers make them again: while
+            # this one is open, jobs can be read on a full disk, too.
+            self._kept = connect(path, "rw")
+            self._kept.execute("SELECT count(*) FROM jobs").fetchone()
 
     def submit(
         self,

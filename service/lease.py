@@ -20,7 +20,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import structlog
 
-from atomscatter.errors import StoreError
+from atomscatter.errors import BusyStoreError, StoreError
 from service.storage import Storage
 
 LEASE = "writer.lease"
@@ -110,7 +110,7 @@ class Lease:
             raise self._taken()
 
     def _taken(self) -> StoreError:
-        return StoreError(f"{self._storage.place}: another process is writing to this store")
+        return BusyStoreError(f"{self._storage.place}: another process is writing to this store")
 
     def _content(self) -> bytes:
         return json.dumps(self._claim | {"beats": self._beats}).encode()

@@ -15,7 +15,7 @@ from pathlib import Path
 import zarr.abc.store
 import zarr.storage
 
-from atomscatter.errors import StoreError
+from atomscatter.errors import BusyStoreError, StoreError
 from service.disk import room_checked
 from service.lease import Lease
 
@@ -104,7 +104,7 @@ class LocalStorage:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StoreError(f"{self._root}: another process is writing to this store") from None
+                raise BusyStoreError(f"{self._root}: another process is writing to this store") from None
             except OSError as error:
                 if error.errno not in _CANNOT_LOCK:
                     raise StoreError(f"{self._root / LOCK}: cannot be locked: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Any
@@ -50,5 +51,15 @@ def _readable() -> tuple[Any, ...]:
     )
 
 
+class _Lines(structlog.PrintLogger):
+    """Where there is no room for a line, or nobody reads it, the work goes on without it."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
 def _stderr_logger(*_: Any) -> structlog.PrintLogger:
-    return structlog.PrintLogger(sys.stderr)
+    return _Lines(sys.stderr)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from atomscatter.errors import StoreError
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -34,7 +36,10 @@ class RunnerLock:
         self._held: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Whether it is ours, from now on until :meth:`release`."""
+        """Whether it is ours, from now on until :meth:`release`.
+
+        Raises StoreError where files cannot be locked, or on a full disk.
+        """
         if self._held is not None:
             return True
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +52,9 @@ class RunnerLock:
         except BlockingIOError:
             file.close()
             return False
+        except OSError as error:
+            file.close()
+            raise StoreError(f"{self._path}: cannot be locked: {error.strerror}") from error
         except BaseException:
             file.close()
             raise

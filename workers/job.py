@@ -6,6 +6,7 @@ prints is the job's log. Nothing of a job's parameters reaches a command line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ import numpy as np
 import structlog
 
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import AtomscatterError
+from atomscatter.errors import AtomscatterError, BusyStoreError
 from atomscatter.scattering import Scattering
 from service import evaluation
 from service.copies import with_translated_copies
@@ -34,10 +35,14 @@ from service.progress import Advance, increments, progress
 from service.report import plain, save_model
 from service.state import StateDirectory
 from service.training import FitSettings, training_data
+from workers.evaluate import features_by_workers
 from workers.featurize import featurize
 from workers.train import train_on
 
 _SECONDS_BETWEEN_NOTES = 0.5
+_SECONDS_FOR_ROOM = 300.0  # for the last note on a full disk
+_SECONDS_FOR_A_WRITER = 120.0  # for the process of an earlier attempt, which a lost cluster left behind
+_SECONDS_BETWEEN_TRIES = 2.0
 
 
 def main(root: Path, job_id: str) -> int:
@@ -67,19 +72,19 @@ class _Run:
         log = structlog.get_logger()
         request = self._request
         log.info("job started", job=request.id, type=request.type, attempt=request.attempt)
-        self._note()
+        self._note_if_possible()
         work = {"featurize": self._featurize, "train": self._train, "evaluate": self._evaluate}
         try:
             result = work[request.type]()
         except AtomscatterError as error:
             log.error("job failed", reason=str(error))
-            self._note(state="failed", error=str(error))
+            self._note_at_last(state="failed", error=str(error))
             return 1
         except Exception as error:
             log.error("job failed unexpectedly", exc_info=error)
-            self._note(state="failed", error=f"unexpected {type(error).__name__}; the log has more")
+            self._note_at_last(state="failed", error=f"unexpected {type(error).__name__}; the log has more")
             return 1
-        self._note(state="succeeded", result=plain(result))
+        self._note_at_last(state="succeeded", result=plain(result))
         log.info("job succeeded", **result)
         return 0
 
@@ -87,11 +92,28 @@ class _Run:
         self._status = replace(self._status, **changes)
         self._files.write_status(self._request.id, self._status)
 
+    def _note_if_possible(self, **changes: Any) -> None:
+        """How far it is: no reason to fail when the disk is full."""
+        with contextlib.suppress(OSError):
+            self._note(**changes)
+
+    def _note_at_last(self, **changes: Any) -> None:
+        """How it ended. While the disk is full the work of hours waits for room. Raises OSError at last."""
+        deadline = time.monotonic() + _SECONDS_FOR_ROOM
+        while True:
+            try:
+                return self._note(**changes)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise
+                structlog.get_logger().error("the end of the job cannot be noted", reason=str(error))
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+
     @contextmanager
     def _noted(self, what: str, total: int, unit: str) -> Iterator[Advance]:
         """Progress for the log and, now and then, for the status."""
         done, last = 0, time.monotonic()
-        self._note(done=0, total=total, unit=unit)
+        self._note_if_possible(done=0, total=total, unit=unit)
         with progress(what, total, unit) as advance:
 
             def both(n: int = 1) -> None:
@@ -100,7 +122,7 @@ class _Run:
                 done += n
                 if done >= total or time.monotonic() - last > _SECONDS_BETWEEN_NOTES:
                     last = time.monotonic()
-                    self._note(done=done)
+                    self._note_if_possible(done=done)
 
             yield both
 
@@ -113,6 +135,7 @@ class _Run:
         rows = with_translated_copies(structures, wanted.copies)
         store = self._state.store(self._request.id)
         store.parent.mkdir(parents=True, exist_ok=True)
+        self._wait_for_writer(store)
         with self._noted("Features", len(rows), "structures") as advance:
             featurize(rows, scattering, store, address=self._address, on_progress=advance)
         return {
@@ -120,6 +143,17 @@ class _Run:
             "n_structures": len(structures),
             "n_features": scattering.n_features,
         }
+
+    def _wait_for_writer(self, store: Path) -> None:
+        """Return when no process writes to the store, or after a while."""
+        deadline = time.monotonic() + _SECONDS_FOR_A_WRITER
+        while FeatureStore.is_at(store) and time.monotonic() < deadline:
+            try:
+                with FeatureStore.open(store, check=False).writing():
+                    return
+            except BusyStoreError as error:
+                structlog.get_logger().warning("waits for an earlier attempt", reason=str(error))
+                time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def _train(self) -> dict[str, Any]:
         wanted = TrainParameters.model_validate(self._request.parameters)
@@ -159,11 +193,16 @@ class _Run:
         ensemble = Ensemble.load(registry.directory(wanted.model or registry.active))
         structures = self._state.datasets().structures(wanted.dataset)
         scattering = ensemble.scattering
-        features = np.empty((len(structures), scattering.n_features))
         with self._noted("Features", len(structures), "structures") as advance:
-            for row, structure in zip(features, structures, strict=True):
-                row[:] = scattering.features(structure.atoms)
-                advance(1)
+            if self._address is None:  # beside the server: at once, which a local Ray is not
+                features = np.empty((len(structures), scattering.n_features))
+                for row, structure in zip(features, structures, strict=True):
+                    row[:] = scattering.features(structure.atoms)
+                    advance(1)
+            else:
+                place = self._state.store(f"{self._request.id}-{scattering.config_hash[:12]}")
+                self._wait_for_writer(place)
+                features = features_by_workers(structures, scattering, place, self._address, advance)
         summary = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
         return {**summary, "model": ensemble.model_id}
 

@@ -36,8 +36,9 @@ class JobDesk:
     """
 
     def __init__(self, state: StateDirectory, address: str | None) -> None:
-        self._lock = state.runner_lock("")
-        holder = self._lock.holder()
+        self._runner = JobRunner(state, address)
+        # Before the ledger is used: two machines must not do so at the same time.
+        holder = self._runner.take_or_holder()
         if holder is not None and holder.host != socket.gethostname():
             raise ConfigError(
                 f"{state.root}: its jobs are looked after by process {holder.pid} on {holder.host}; "
@@ -46,7 +47,6 @@ class JobDesk:
         self._state = state
         self._ledger = state.ledger()
         self._files = state.job_files()
-        self._runner = JobRunner(state, address)
 
     def check(self) -> None:
         """Raise WorkerError when no job could be started now."""
@@ -70,7 +70,7 @@ class JobDesk:
             ConfigError: another process starts the jobs of this directory, at another place.
             UnknownIdError, ModelError: what the job needs is not there.
         """
-        holder = self._lock.holder()
+        holder = self._runner.take_or_holder()
         if holder is not None and holder.place != self._runner.place:
             raise ConfigError(
                 f"{self._state.root}: process {holder.pid} starts the jobs of this directory at "
@@ -83,16 +83,22 @@ class JobDesk:
 
     def jobs(self, limit: int) -> list[Job]:
         """The newest jobs first; as they were at the last look, if the cluster cannot be asked now."""
-        try:
-            self._runner.look()
-        except WorkerError as error:
-            structlog.get_logger().warning("the jobs are shown as they were last seen", reason=str(error))
+        self._look()
         return self._ledger.all(limit)
 
     def job(self, job_id: str) -> Job:
-        """One job. Raises UnknownIdError."""
-        self._runner.look()
+        """One job, as it was at the last look if the cluster cannot be asked now. Raises UnknownIdError."""
+        self._look()
         return self._ledger.get(job_id)
+
+    def _look(self) -> None:
+        try:
+            self._runner.look()
+        except WorkerError as error:
+            structlog.get_logger().warning(
+                "the jobs are shown as they were last seen; cancel --lost gives up one whose cluster is gone",
+                reason=str(error),
+            )
 
     def log(self, job_id: str, offset: int | None = None) -> bytes:
         """A part of what the job has printed, see :meth:`service.job_files.JobFiles.log_part`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from functools import cached_property
 
 import structlog
 
 from atomscatter.errors import AtomscatterError, WorkerError
-from service.jobs import MAX_ATTEMPTS, Job
+from service.jobs import MAX_ATTEMPTS, Job, JobLedger
+from service.runner_lock import Holder
 from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
 from workers.job_places import LOCAL, JobPlace, place_named
@@ -42,16 +44,21 @@ class JobRunner:
         self, state: StateDirectory, address: str | None = None, patience: float = CLUSTER_PATIENCE
     ) -> None:
         self._files = state.job_files()
-        self._ledger = state.ledger()
         self._place = place_named(state, LOCAL if address is None else address)
         self._state = state
         self._patience = patience
         self._places = {self._place.name: self._place, "": self._place}
         self._lock = state.runner_lock(self._place.name)
+        self._told = False  # that another process looks after the jobs
         self._asked_to_end: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._log = structlog.get_logger()
+
+    @cached_property
+    def _ledger(self) -> JobLedger:
+        """Opened when the lock is held: several machines must not use it at the same time."""
+        return self._state.ledger()
 
     def start(self) -> None:
         """Begin to work."""
@@ -62,11 +69,31 @@ class JobRunner:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_SECONDS_TO_END)
-        if not self._place.on_cluster and self._lock.acquire():
-            for job in self._ledger.in_state("running", "cancelling"):
-                if self._place_of(job) is self._place:
-                    self._end(job)
+        try:
+            if not self._place.on_cluster and self._lock.acquire():
+                for job in self._ledger.in_state("running", "cancelling"):
+                    if self._place_of(job) is self._place:
+                        self._end(job)
+        except (AtomscatterError, OSError) as error:  # the job goes on, and the next server finds it
+            self._log.error("the running job cannot be ended", reason=str(error))
         self.leave()
+
+    def take(self) -> bool:
+        """Whether this process looks after the jobs from now on; False while another one does."""
+        taken = self._lock.acquire()
+        if not taken and not self._told:
+            self._log.warning("another process looks after the jobs", holder=self._lock.holder())
+        self._told = not taken
+        return taken
+
+    def take_or_holder(self) -> Holder | None:
+        """None when this process looks after the jobs from now on, else the one that does."""
+        while not self.take():
+            holder = self._lock.holder()
+            if holder is not None:
+                return holder
+            time.sleep(_SECONDS_BETWEEN_LOOKS)  # it has only just taken the lock, or given it back
+        return None
 
     def leave(self) -> None:
         """Let another process look after the jobs; they go on."""
@@ -87,8 +114,6 @@ class JobRunner:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        if not self._lock.acquire():
-            self._log.warning("another process looks after the jobs", holder=self._lock.holder())
         answered = time.monotonic()
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
@@ -98,6 +123,9 @@ class JobRunner:
                 self._log.error("jobs cannot be looked after", reason=str(error))
                 if isinstance(error, WorkerError) and time.monotonic() - answered > self._patience:
                     self._give_up(error)
+                self._stop.wait(_SECONDS_AFTER_TROUBLE)
+            except Exception as error:  # without this thread jobs would be accepted and never started
+                self._log.error("jobs cannot be looked after", exc_info=error)
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
 
     def _give_up(self, error: WorkerError) -> None:
@@ -116,7 +144,7 @@ class JobRunner:
         Does nothing while another process looks after the jobs. Raises WorkerError, StoreError, OSError; the
         next look may succeed.
         """
-        if not self._lock.acquire():
+        if not self.take():
             return
         active = self._ledger.in_state("running", "cancelling")
         for job in active:

@@ -43,3 +43,8 @@ def test_its_commands_are_there():
     assert "serve" in output("atomscatter", "--help")
     assert output("ray", "--version").startswith("ray, version 2.")
     assert output("python", "-c", "import cli; print(cli.__file__)").startswith(str(IMAGE))
+
+
+def test_it_reaches_object_storage():
+    code = "import fsspec; print(fsspec.filesystem('s3', key='k', secret='s').protocol)"
+    assert "s3" in output("python", "-c", code)

@@ -7,8 +7,10 @@ them as Pods.
 
 import importlib.metadata
 import itertools
+import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 
 import jsonschema
 import kubernetes_validate
@@ -19,7 +21,7 @@ from tests.deploy.kustomized import kustomized
 from tests.ray_head import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-DIRECTORIES = ("base", "overlays/example", "campaign")
+DIRECTORIES = ("base", "overlays/example", "campaign", "overlays/example-campaign")
 VERSIONS = ("1.30", "1.37")
 STATE = "/srv/atomscatter"
 
@@ -142,12 +144,25 @@ def test_kustomize_makes_the_same(directory):
 
 def test_the_example_changes_what_it_should():
     documents = kustomized(FOLDER / "overlays" / "example")
-    images = {c["image"] for _, t in pods(documents) for c in t["spec"]["containers"]}
-    assert images == {"registry.example.org/atomscatter:0.1.0"}
     assert next(ray_clusters(documents))["workerGroupSpecs"][0]["replicas"] == 8
     assert one(documents, "PersistentVolumeClaim")["spec"]["storageClassName"] == "shared-files"
     environment = one(documents, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "ATOMSCATTER_API_KEYS", "value": "/run/api-keys/keys"} in environment
+
+
+def test_what_the_readme_applies_can_be_pulled():
+    applied = re.findall(r"kubectl apply -k deploy/kubernetes/(\S+)", (FOLDER / "README.md").read_text())
+    assert set(applied) == {"overlays/example", "overlays/example-campaign"}
+    for directory in applied:
+        found = list(pods(kustomized(FOLDER / directory)))
+        images = {c["image"] for _, template in found for c in template["spec"]["containers"]}
+        assert images == {"registry.example.org/atomscatter:0.1.0"}
+
+
+def test_what_is_deleted_with_a_campaign():
+    """It is applied again after it was deleted: the volume and what is on it must stay."""
+    documents = kustomized(FOLDER / "overlays" / "example-campaign")
+    assert [d["kind"] for d in documents] == ["RayJob"]
 
 
 # ---------------------------------------------------------------- references
@@ -167,6 +182,7 @@ def test_what_is_referred_to_is_there(documents):
             if "secret" in volume:
                 secrets.add(volume["secret"]["secretName"])
         for container in template["spec"]["containers"]:
+            secrets |= {source["secretRef"]["name"] for source in container.get("envFrom", ())}
             assert {m["name"] for m in container["volumeMounts"]} == set(volumes)
             mounted = {m["mountPath"]: volumes[m["name"]] for m in container["volumeMounts"]}
             assert "persistentVolumeClaim" in mounted[STATE], "all see the state under the same path"
@@ -235,13 +251,17 @@ def test_the_object_store_has_room(documents):
 # ---------------------------------------------------------------- who may reach whom
 
 OURS = "atomscatter"
+STORAGE = ("198.51.100.7", None)  # an address: no pod
 OUTSIDE = ("elsewhere", {"app.kubernetes.io/name": "browser"})
 OPERATOR = ("kuberay", {"app.kubernetes.io/name": "kuberay-operator"})
 PORTS = (8000, 6379, 8265, 10001, 52365, 22, 53)
 
 
 def allowed(policies, source, target, port):
-    """Whether a connection gets through, by the rules of NetworkPolicy; pods are (namespace, labels)."""
+    """Whether a connection gets through, by the rules of NetworkPolicy.
+
+    Pods are (namespace, labels), other hosts (address, None).
+    """
     return _passes(policies, "Egress", source, target, port) and _passes(
         policies, "Ingress", target, source, port
     )
@@ -268,6 +288,10 @@ def _matches(rule, direction, peer, port):
 
 def _is_peer(wanted, peer):
     namespace, labels = peer
+    if "ipBlock" in wanted:
+        return labels is None and ip_address(namespace) in ip_network(wanted["ipBlock"]["cidr"])
+    if labels is None:
+        return False
     if "namespaceSelector" in wanted:
         here = _selects(wanted["namespaceSelector"], {"kubernetes.io/metadata.name": namespace})
     else:
@@ -280,10 +304,10 @@ def _selects(selector, labels):
     return selector.get("matchLabels", {}).items() <= labels.items()
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=["base", "overlays/example"])
+def network(request):
     """The policies, and a pod of each kind."""
-    documents = kustomized(FOLDER / "base") + kustomized(FOLDER / "campaign")
+    documents = kustomized(FOLDER / request.param) + kustomized(FOLDER / "campaign")
     found = {name: (OURS, template["metadata"]["labels"]) for name, template in pods(documents)}
     return [d for d in documents if d["kind"] == "NetworkPolicy"], found
 
@@ -295,6 +319,16 @@ def test_only_the_api_is_reachable_from_outside(network):
     }
     assert reached == {("api", 8000)}
     assert not [p for p in found.values() if allowed(policies, p, OUTSIDE, 443)], "and none reaches out"
+
+
+def test_who_reaches_an_object_storage():
+    documents = kustomized(FOLDER / "overlays" / "example") + kustomized(FOLDER / "campaign")
+    policies = [d for d in documents if d["kind"] == "NetworkPolicy"]
+    for name, template in pods(documents):
+        pod = (OURS, template["metadata"]["labels"])
+        reached = [port for port in (443, *PORTS) if allowed(policies, pod, STORAGE, port)]
+        assert reached == ([] if name == "api" else [443])
+        assert not allowed(policies, pod, ("203.0.113.7", None), 443), "no other address"
 
 
 def test_who_reaches_ray(network):

@@ -42,6 +42,19 @@ def structures(data_file):
 
 
 @pytest.fixture(scope="session")
+def larger_file(structures, tmp_path_factory):
+    """The structures in cells of eight times the volume: they take long enough to be interrupted."""
+    frames = []
+    for structure in structures:
+        atoms = structure.atoms.repeat(2)
+        atoms.calc = SinglePointCalculator(atoms, energy=8 * structure.energy)
+        frames.append(atoms)
+    path = tmp_path_factory.mktemp("larger") / "structures.extxyz"
+    write(path, frames)
+    return path
+
+
+@pytest.fixture(scope="session")
 def run(structures):
     """Function that featurizes the structures into a store."""
 

@@ -25,6 +25,7 @@ FAULTS = (
     "full disk under the store",
     "full disk under the ledger",
     "full disk under the model",
+    "full disk under a job and its server",
     "flipped byte in a store",
     "truncated file in a store",
     "deleted file in a store",

@@ -1,7 +1,10 @@
 """A full disk under store, ledger and model: a clear error, nothing lost, and the same command goes on."""
 
+import contextlib
 import shutil
+import time
 
+import httpx
 import numpy as np
 import pytest
 
@@ -13,6 +16,9 @@ from service.jobs import JobLedger
 from service.ledger import Unit
 from service.report import save_model
 from service.training import FitSettings
+from tests.api.conftest import serving
+from tests.api.test_jobs import chunk_times, ended, submit
+from tests.faults.at_work import wait_until_at_work
 from tests.faults.data import training_data
 from tests.faults.driver import SETTINGS
 from tests.faults.times import times
@@ -113,6 +119,59 @@ def fill_ledger_of_jobs(path, make_room):
     assert accepted
     assert [job.id for job in reversed(ledger.all(100_000))] == accepted
     assert ledger.start(accepted[0]).state == "running"
+
+
+@times(1, 3)
+@pytest.mark.fault("full disk under a job and its server")
+def test_full_under_a_job(times, larger_file, small_disk, injected):
+    state = small_disk("64m") / "state"
+    hashes = set()
+    with serving(state, timeout=30) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
+        answer = client.post("/v1/datasets", files={"file": ("a.extxyz", larger_file.read_bytes())})
+        parameters = {"dataset": answer.json()["id"], "beta": 0.7, "copies": 0.0}
+        for _ in range(times):
+            job = submit(client, "featurize", parameters)
+            store = state / "stores" / job
+            wait_until_at_work(client, job)
+            filler = fill(state.parent)
+            before = wait_until_it_stands_still(store)
+            assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"
+            assert client.get(f"/v1/jobs/{job}").json()["state"] == "running", "nobody could write more"
+            filler.unlink()
+            found = ended(client, job)
+            assert found["state"] == "failed"
+            assert "no space left" in found["error"]
+            assert client.post(f"/v1/jobs/{job}/resume").status_code == 202
+            assert ended(client, job)["state"] == "succeeded"
+            assert before.items() <= chunk_times(store).items(), "nothing was computed again"
+            hashes.add(FeatureStore.open(store).content_hash())
+    assert len(hashes) == 1
+    injected(
+        times,
+        "server goes on, job fails with a clear error once that can be noted, resumed it computes the rest, "
+        "same store hash",
+    )
+
+
+def fill(disk):
+    """Take all that is free; the file that took it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(PAGE))
+    return filler
+
+
+def wait_until_it_stands_still(store, seconds=120):
+    """What is complete once nothing has been added for some seconds."""
+    deadline = time.monotonic() + seconds
+    seen, since = {}, time.monotonic()
+    while time.monotonic() - since < 6:
+        assert time.monotonic() < deadline
+        if (now := chunk_times(store)) != seen:
+            seen, since = now, time.monotonic()
+        time.sleep(0.2)
+    return seen
 
 
 @times(1, 3)

@@ -1,15 +1,12 @@
 """kill -9 of the head of a cluster: no job is lost, and what was computed is not computed again."""
 
-import time
-
 import httpx
 import pytest
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from service.feature_store import FeatureStore
 from tests.api.conftest import serving
 from tests.api.test_jobs import chunk_times, ended, submit
+from tests.faults.at_work import wait_until_at_work
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks
@@ -18,19 +15,6 @@ from tests.faults.times import times
 
 SECONDS = 0.6
 PATIENCE = 15  # seconds; in production ten minutes
-
-
-@pytest.fixture(scope="module")
-def larger_file(structures, tmp_path_factory):
-    """The structures in cells of eight times the volume: they take long enough to be interrupted."""
-    frames = []
-    for structure in structures:
-        atoms = structure.atoms.repeat(2)
-        atoms.calc = SinglePointCalculator(atoms, energy=8 * structure.energy)
-        frames.append(atoms)
-    path = tmp_path_factory.mktemp("larger") / "structures.extxyz"
-    write(path, frames)
-    return path
 
 
 @times(0, 5)
@@ -120,17 +104,6 @@ def test_a_job_survives_the_head_of_its_cluster(times, larger_file, tmp_path, mo
         f"when it stayed away for {PATIENCE} s ({times - times // 2}); nothing was computed again, "
         "same store hash",
     )
-
-
-def wait_until_at_work(client, job, seconds=300):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = client.get(f"/v1/jobs/{job}").json()
-        if found["done"] and found["done"] >= found["total"] // 4:
-            return
-        assert found["state"] in ("queued", "running"), log_of(client, job)
-        time.sleep(0.1)
-    raise AssertionError(log_of(client, job))
 
 
 def log_of(client, job):

@@ -153,6 +153,15 @@ def test_without_the_token(head, here):
     assert time.monotonic() - began < 60
 
 
+def test_without_a_directory_that_the_nodes_see(head, tmp_path):
+    here = ("--address", head.jobs_address)
+    _, err = run(head, "submit", "evaluate", "--dataset", AN_ID, *here, code=2)
+    assert f"--address {head.jobs_address} is a Ray head: --state has to name" in err
+    shared = head.environment | {"ATOMSCATTER_STATE": str(tmp_path / "named")}
+    _, err = run(head, "submit", "evaluate", "--dataset", AN_ID, *here, code=2, environment=shared)
+    assert "no data set" in err
+
+
 LAST_WORDS = """
 import sys, time
 from pathlib import Path

@@ -166,7 +166,7 @@ reads = {"request": lambda: files.request(job.id), "status": lambda: files.statu
 for name, read in reads.items():
     (files.root / f"{job.id}.{name}.json").write_bytes(evil)
     try:
-        read()
+        print("refused" if read() is None else "taken")
     except ValueError:
         print("refused")
 for path in state.root.glob("jobs.sqlite*"):

@@ -1,0 +1,89 @@
+"""Evaluate jobs on a cluster: its workers compute the features, and the driver does not."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from atomscatter.ensemble import Ensemble
+from atomscatter.scattering import Scattering
+from service.default_model import embedded_model
+from service.demo_data import load_sample
+from service.evaluation import evaluate, summary
+from service.feature_store import FeatureStore
+from service.reading import LabelledStructure
+from service.report import write_extxyz
+from service.state import StateDirectory
+from workers.cluster import connect
+from workers.evaluate import features_by_workers
+from workers.job import _Run
+from workers.job_desk import JobDesk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with connect(workers=2):
+        yield
+
+
+@pytest.fixture
+def driver_only_drives(monkeypatch):
+    """This process cannot compute features."""
+
+    def refused(*_, **__):
+        raise AssertionError("the driver computes features")
+
+    monkeypatch.setattr(Scattering, "features", refused)
+
+
+def silicon(n):
+    return [LabelledStructure(bulk("Si", a=5.0 + 0.1 * i), "made.xyz", i, str(i), -1.0) for i in range(n)]
+
+
+def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
+    scattering, structures = Scattering.for_species(["Si"], beta=1.0, scales=2), silicon(9)
+    place = tmp_path / "stores" / "x"
+
+    def compute(seen):
+        return features_by_workers(structures, scattering, place, "auto", seen)
+
+    done = []
+
+    def interrupted(n):
+        done.append(n)
+        if sum(done) >= 4:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        compute(interrupted)
+    before = len(FeatureStore.open(place, check=False).completed_units())
+    assert 4 <= before < 9
+    (tmp_path / "stores" / "x.gone").mkdir()  # of an attempt that was killed at its very end
+    done.clear()
+    features = compute(done.append)
+    assert done[0] == before, "those are not computed again"
+    assert sum(done) == 9
+    assert list((tmp_path / "stores").iterdir()) == []
+    monkeypatch.undo()
+    assert np.array_equal(features, [scattering.features(s.atoms) for s in structures])
+
+
+def test_a_job(tmp_path, monkeypatch, driver_only_drives):
+    sample = load_sample("paths")[:4]
+    data = tmp_path / "data.extxyz"
+    write_extxyz(data, [s.atoms for s in sample], [s.energy for s in sample], [{} for _ in sample])
+    state = StateDirectory(tmp_path / "state")
+    with contextlib.closing(JobDesk(state, None)) as desk:
+        job = desk.submit("evaluate", {"dataset": desk.add_dataset(data, None, None)})
+    files = state.job_files()
+    files.write_request(job, on_cluster=True, place="http://head:8265")
+    assert _Run(files.request(job.id), state, files).run() == 0
+    status = files.status(job.id, job.attempts)
+    assert (status.state, status.done, status.total) == ("succeeded", 4, 4)
+    assert list((tmp_path / "state" / "stores").iterdir()) == []
+    monkeypatch.undo()
+    ensemble = Ensemble.load(embedded_model())
+    features = np.array([ensemble.scattering.features(s.atoms) for s in sample])
+    expected = summary(evaluate(ensemble, sample, features))
+    assert status.result["averaged_model"] == pytest.approx(expected["averaged_model"])

@@ -1,0 +1,45 @@
+"""Features that are needed once, computed on a cluster."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atomscatter.scattering import Scattering
+from service.reading import LabelledStructure
+from workers.featurize import featurize
+
+
+def features_by_workers(
+    structures: Sequence[LabelledStructure],
+    scattering: Scattering,
+    place: Path,
+    address: str,
+    on_progress: Callable[[int], None],
+) -> NDArray[np.float64]:
+    """Features of structures, through a feature store that is gone afterwards.
+
+    Repeated after an interruption, it goes on where it was.
+
+    Args:
+        structures: n structures.
+        scattering: decides the features.
+        place: directory that all nodes see, for the store.
+        address: running Ray cluster.
+        on_progress: as of :func:`workers.featurize.featurize`, which tells the errors, too.
+
+    Returns:
+        Shape (n, n_features).
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    store = featurize(structures, scattering, place, address=address, on_progress=on_progress)
+    features = np.asarray(store.features[:], dtype=np.float64)
+    # Renamed first: half of a store would be in the way of another attempt.
+    abandoned = place.with_name(f"{place.name}.gone")
+    shutil.rmtree(abandoned, ignore_errors=True)
+    shutil.rmtree(place.rename(abandoned), ignore_errors=True)
+    return features
