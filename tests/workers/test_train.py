@@ -66,9 +66,9 @@ def test_same_bytes_for_any_number_of_workers_and_any_order(
     monkeypatch.setattr(train_module, "GRAM_FROM_ROWS", gram_from_rows)
     plan = train_module._units
 
-    def shuffled(problem, n_columns):
+    def shuffled(problem):
         assert problem.by_gram == (gram_from_rows == 0)
-        units = plan(problem, n_columns)
+        units = plan(problem)
         assert len(units) >= 6
         return {name: units[name] for name in np.random.default_rng(1).permutation(list(units))}
 
