@@ -18,10 +18,13 @@ weights w whose error grows with the square of the condition number. Two ways le
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
 
+from atomscatter.blocks import blocks
 from atomscatter.greedy import PIVOT_GUARD, GreedyPath
 
 FloatArray = NDArray[np.float64]
@@ -37,45 +40,62 @@ LARGEST_CONTRACTION = 1e-3
 """Largest |E z| of a random vector z. Were |E| 0.1 or more in any direction, less than 1 in 100 draws of z
 would come out so small."""
 
-_CORRECTIONS = 2
-
 
 def seminormal_weights(
-    path: GreedyPath,
-    size: int,
-    X: FloatArray,
-    y: FloatArray,
-    row_weights: FloatArray,
-    others: FloatArray,
+    path: GreedyPath, size: int, X: FloatArray, y: FloatArray, row_weights: FloatArray, others: IntArray
 ) -> FloatArray | None:
     """Corrected weights of the first ``size`` columns of a path that was chosen from a Gram matrix, shape
     (size,).
 
     Parameters
     ----------
-    X : the training rows in these columns, shape (n, size), not scaled with their weights.
-    y, row_weights : shape (n,).
-    others : further rows whose predictions count, shape (n_others, size).
+    X : shape (n, n_columns).
+    y, row_weights : shape (n,); rows with a weight are the training set.
+    others : further rows whose predictions count.
 
     Returns None when the Gram matrix was not accurate enough: a prediction changes by more than
     ``GRAM_TOLERANCE``, or the corrections do not converge.
     """
-    R, weights = path.R[:size, :size], path.weights(size)
-    if not _contraction(R, X, row_weights) <= LARGEST_CONTRACTION:  # nor when it is NaN
-        return None
-    residual = y - X @ weights
-    total_step, total_change = np.zeros(size), np.zeros(len(X))
-    for _ in range(_CORRECTIONS):
-        step = _solve(R, _solve(R, X.T @ (row_weights * residual), transposed=True))
-        change = X @ step
-        residual -= change
-        total_step += step
-        total_change += change
-    last = _largest(change, others @ step)
-    whole = _largest(total_change, others @ total_step)
-    if last <= NEGLIGIBLE_CORRECTION and whole <= GRAM_TOLERANCE:
-        return np.asarray(weights + total_step)
+    R, columns, train = path.R[:size, :size], path.order[:size], np.flatnonzero(row_weights)
+    rows = _TrainingRows(X, train, columns, row_weights[train])
+    weights, z = path.weights(size), np.random.default_rng(0).standard_normal(size)
+    residuals = np.column_stack([y[train], np.zeros(len(train))])
+    # The products with the random vector share the pass over the rows.
+    products = rows.subtract(np.column_stack([weights, -_solve(R, z)]), residuals)
+    contraction = np.linalg.norm(z - _solve(R, products[:, 1], transposed=True))
+    first = _solve(R, _solve(R, products[:, :1], transposed=True))
+    second = _solve(R, _solve(R, rows.subtract(first, residuals[:, :1]), transposed=True))
+    changes = _largest_predictions(
+        X, np.concatenate([train, others]), columns, np.hstack([first + second, second])
+    )
+    # Written so that a NaN counts as a miss.
+    if contraction <= LARGEST_CONTRACTION and (changes <= (GRAM_TOLERANCE, NEGLIGIBLE_CORRECTION)).all():
+        return np.asarray(weights + first[:, 0] + second[:, 0])
     return None
+
+
+@dataclass(frozen=True)
+class _TrainingRows:
+    X: FloatArray
+    rows: IntArray
+    columns: IntArray
+    weights: FloatArray
+
+    def subtract(self, steps: FloatArray, residuals: FloatArray) -> FloatArray:
+        """Subtract X ``steps`` from ``residuals`` in place, shapes (n_columns, m) and (n, m); return
+        X^T V residuals."""
+        products = np.zeros(steps.shape)
+        for part, block in blocks(self.X, self.rows, self.columns):
+            residuals[part] -= block @ steps
+            products += block.T @ (self.weights[part, None] * residuals[part])
+        return products
+
+
+def _largest_predictions(X: FloatArray, rows: IntArray, columns: IntArray, weights: FloatArray) -> FloatArray:
+    """Largest magnitude that each column of ``weights``, shape (n_columns, m), predicts; NaN if there is
+    one."""
+    found = [np.abs(block @ weights).max(axis=0) for _, block in blocks(X, rows, columns)]
+    return np.asarray(np.max(found, axis=0))
 
 
 def qr_path(X: FloatArray, y: FloatArray, order: IntArray) -> GreedyPath:
@@ -98,17 +118,5 @@ def qr_path(X: FloatArray, y: FloatArray, order: IntArray) -> GreedyPath:
     return GreedyPath(order, R, projection, residual)
 
 
-def _contraction(R: FloatArray, X: FloatArray, row_weights: FloatArray) -> float:
-    """|E z| of the module's docstring for a random vector z, the same for every model."""
-    z = np.random.default_rng(0).standard_normal(len(R))
-    product = X.T @ (row_weights * (X @ _solve(R, z)))
-    return float(np.linalg.norm(z - _solve(R, product, transposed=True)))
-
-
 def _solve(R: FloatArray, right: FloatArray, transposed: bool = False) -> FloatArray:
     return np.asarray(solve_triangular(R, right, trans="T" if transposed else "N", check_finite=False))
-
-
-def _largest(*changes: FloatArray) -> float:
-    """Largest magnitude; NaN when there is one."""
-    return float(np.max([np.abs(change).max(initial=0.0) for change in changes]))

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from atomscatter.blocks import blocks, take
 from atomscatter.errors import FitError
 from atomscatter.greedy import GreedyPath, greedy_gram, greedy_rows
 from atomscatter.least_squares import qr_path, seminormal_weights
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-_CHUNK_ROWS = 8192
-_TAKEN_ROWS = 512  # 15 MB of 3,741 columns: what is read once stays in the cache
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,10 @@ class SparseModel:
         """RMSE of the models of ``sizes`` features on some rows of ``X``, shape (n_sizes,), eV/atom."""
         heads = np.where(np.arange(len(self.order))[:, None] < sizes, self.path.projection[:, None], 0.0)
         weights = solve_triangular(self.path.R, heads, check_finite=False)
-        errors = take(X, rows, self.order) @ weights - y[rows, None]
-        return np.asarray(np.sqrt(np.mean(errors**2, axis=0)))
+        total = np.zeros(len(sizes))
+        for part, block in blocks(X, rows, self.order):
+            total += np.sum((block @ weights - y[rows[part], None]) ** 2, axis=0)
+        return np.asarray(np.sqrt(total / len(rows)))
 
 
 def column_scales(X: FloatArray) -> FloatArray:
@@ -69,29 +69,18 @@ def number_drawn(n_columns: int) -> int:
     return max(1, round(float(np.sqrt(n_columns))))
 
 
-def take(X: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
-    """``X[np.ix_(rows, columns)]``, in half the time where the rows are long."""
-    taken = np.empty((len(rows), len(columns)))
-    for start in range(0, len(rows), _TAKEN_ROWS):
-        part = slice(start, start + _TAKEN_ROWS)
-        taken[part] = X[rows[part]].take(columns, axis=1)
-    return taken
-
-
-def squared_errors(path: GreedyPath, X: FloatArray, y: FloatArray) -> FloatArray:
-    """Mean squared error of the models of 1 .. n_chosen features on other structures, shape (n_chosen,),
+def squared_errors(path: GreedyPath, X: FloatArray, y: FloatArray, rows: IntArray) -> FloatArray:
+    """Mean squared error of the models of 1 .. n_chosen features on some rows of ``X``, shape (n_chosen,),
     eV^2/atom^2.
 
-    ``X`` has shape (n_structures, n_chosen): the chosen columns in order. The predictions of all sizes come
-    from one triangular solve: X R^-1 holds the values of q_1 .. q_n on these structures, and predictions are
-    its running sums.
+    The predictions of all sizes come from triangular solves: X R^-1 holds the values of q_1 .. q_n on these
+    structures, and predictions are its running sums.
     """
     total = np.zeros(len(path.order))
-    for start in range(0, len(X), _CHUNK_ROWS):
-        rows = slice(start, start + _CHUNK_ROWS)
-        values = solve_triangular(path.R, X[rows].T, trans="T", check_finite=False)
-        _add_squared_errors(values.T, path.projection, y[rows], total)
-    return total / len(X)
+    for part, block in blocks(X, rows, path.order):
+        values = solve_triangular(path.R, block.T, trans="T", overwrite_b=True, check_finite=False)
+        _add_squared_errors(values.T, path.projection, y[rows[part]], total)
+    return total / len(rows)
 
 
 @numba.njit(cache=True)
@@ -152,19 +141,17 @@ def fit_model(
         path = greedy_gram(
             gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
         )
-    X_oob = take(X, oob, path.order)
-    oob_mse = squared_errors(path, X_oob, y[oob])
+    oob_mse = squared_errors(path, X, y, oob)
     size = int(np.argmin(oob_mse)) + 1
     weights, used_qr = path.weights(size), False
     if gram is not None:
-        chosen = take(X, train, path.order[:size])
-        exact = seminormal_weights(path, size, chosen, y[train], row_weights[train], X_oob[:, :size])
+        exact = seminormal_weights(path, size, X, y, row_weights, oob)
         used_qr = exact is None
         if exact is not None:
             weights = exact
         else:
             path = qr_path(take(X, train, path.order) * root[:, None], y_train, path.order)
-            oob_mse = squared_errors(path, take(X, oob, path.order), y[oob])
+            oob_mse = squared_errors(path, X, y, oob)
             size = int(np.argmin(oob_mse)) + 1
             weights = path.weights(size)
     return SparseModel(

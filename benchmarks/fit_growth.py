@@ -25,7 +25,7 @@ from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.greedy import greedy_gram
 from atomscatter.least_squares import seminormal_weights
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
-from atomscatter.selection import SparseModel, number_drawn, squared_errors, take
+from atomscatter.selection import SparseModel, number_drawn, squared_errors
 from service.training import FitSettings
 from workers.train import _curve_sizes, design_matrix, sort_by_path
 
@@ -108,18 +108,16 @@ def ours(fit, *, max_features=MAX_FEATURES, batch=BATCH, models=2):
     options = {"max_features": max_features, "n_draw": number_drawn(X.shape[1])}
     for i in range(min(models, batch)):
         weights = draws[i][fit.path_of_row].astype(float)
-        train, out_of_bag, test = fit.rows_of(draws[i])
+        _, out_of_bag, test = fit.rows_of(draws[i])
         with clock("unpacking"):
             gram = grams[i]
         with clock("choice"):
             path = greedy_gram(gram, products[i], float(weights @ y**2), rng=rngs[i], **options)
         with clock("out-of-bag errors"):
-            X_oob = take(X, out_of_bag, path.order)
-            errors = squared_errors(path, X_oob, y[out_of_bag])
+            errors = squared_errors(path, X, y, out_of_bag)
         size = int(np.argmin(errors)) + 1
         with clock("weights"):
-            chosen = take(X, train, path.order[:size])
-            corrected = seminormal_weights(path, size, chosen, y[train], weights[train], X_oob[:, :size])
+            corrected = seminormal_weights(path, size, X, y, weights, out_of_bag)
         assert corrected is not None, "the Gram matrix was not accurate enough"
         with clock("test errors"):
             SparseModel(path.order[:size], corrected, path.residual, errors, False, path).rmse_at(
