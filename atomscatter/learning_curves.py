@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from atomscatter.selection import GreedyPath
+from atomscatter.greedy import GreedyPath
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -8,6 +8,8 @@ times are processor times. Labels are those of an ANN potential (PBE-trained), n
 """
 
 import argparse
+import contextlib
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,21 +103,25 @@ def timed(run):
 def train(data, fit, make_worker, resampling=None):
     """Train in this process; with ``resampling``, its folds take the place of those drawn from the paths."""
 
-    def fit_all(X, problem, *_):
+    def fit_all(X, problem, _):
         worker = make_worker(X, problem)
         found = [[] for _ in range(fit.folds)]
-        for fold, first, stop in train_module._units(problem, X.shape[1]).values():
+        for fold, first, stop in train_module._units(problem).values():
             found[fold] += worker.fit(fold, first, stop)
         return found
 
-    kept = train_module._fit_all, train_module.path_folds
-    train_module._fit_all = fit_all
+    @contextlib.contextmanager
+    def here(X, *_):
+        yield X, functools.partial(fit_all, X)
+
+    kept = train_module._shared, train_module.path_folds
+    train_module._shared = here
     if resampling is not None:
         train_module.path_folds = lambda *_: resampling.path_fold
     try:
         return train_module.train_on(data, fit)[0]
     finally:
-        train_module._fit_all, train_module.path_folds = kept
+        train_module._shared, train_module.path_folds = kept
 
 
 def write(given, base, extended, scratch, changed, data, seconds):

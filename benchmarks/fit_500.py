@@ -175,7 +175,7 @@ def _markdown(result) -> str:
     note = (
         f"What limits it: {gram / (gram + rest):.0%} of the processor time goes into the Gram matrices "
         f"(matrix products, in proportion to the structures), {rest / (gram + rest):.0%} into the greedy "
-        "choice, the validation curves and the final QR (in proportion to models and features).\n"
+        "choice, the validation curves and the weights (in proportion to the models).\n"
         "Wall time includes the start of a local Ray, the report and the extrapolation model."
     )
     return f"# Time of the fit\n\n{result['what']}\n\n| | |\n|---|---|\n{table}\n\n{note}\n"

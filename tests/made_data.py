@@ -1,5 +1,7 @@
 """Feature stores in memory with made-up features, and training in this process, without Ray."""
 
+import contextlib
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,10 +51,15 @@ def made_store(names, seed) -> MadeStore:
 def trained_here(store: MadeStore, settings: FitSettings) -> Ensemble:
     """The trained ensemble; starting Ray would take longer than all of this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_fit_all", _fit_here)
+        patch.setattr(train_module, "_shared", _here)
         return train_module.train_on(training_data(store), settings)[0]
 
 
-def _fit_here(X, problem, *_):
+@contextlib.contextmanager
+def _here(X, *_):
+    yield X, functools.partial(_fit_here, X)
+
+
+def _fit_here(X, problem, _):
     worker, n_models = FitWorker(X, problem), problem.settings.models_per_fold
     return [worker.fit(fold, 0, n_models) for fold in range(problem.settings.folds)]

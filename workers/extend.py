@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
+from atomscatter.least_squares import qr_path
 from atomscatter.metrics import mae, rmse
 from atomscatter.resampling import (
     bootstrap_weights,
@@ -29,7 +30,6 @@ from atomscatter.resampling import (
     new_path_draws,
     path_folds,
 )
-from atomscatter.selection import qr_path
 from service.training import Store, TrainingData, joined_hash, training_data
 from workers.train import design_matrix, sort_by_path
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from atomscatter.gram import weighted_grams
+from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.learning_curves import predictions_at
 from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
 from atomscatter.selection import fit_model
@@ -37,6 +37,11 @@ class Problem:
     def path_of_row(self) -> IntArray:
         """Path of each row, shape (n,)."""
         return np.repeat(np.arange(len(self.path_fold)), np.diff(self.path_offsets))
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the features, bias included."""
+        return int(self.others.shape[1])
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,11 @@ class FitWorker:
         path_of_row = problem.path_of_row
         test = np.flatnonzero((problem.path_fold[path_of_row] == fold) & problem.is_structure)
         began = time.process_time()
-        grams = None
+        grams = products = None
         if problem.by_gram:
-            grams = weighted_grams(X, problem.path_offsets, path_weights.astype(np.float64))
+            drawn = path_weights.astype(np.float64)
+            grams = weighted_grams(X, problem.path_offsets, drawn)
+            products = weighted_products(X, problem.y, problem.path_offsets, drawn)
         gram_seconds = (time.process_time() - began) / (stop - first)
         results = []
         for i, (weights, rng) in enumerate(zip(path_weights, rngs, strict=True)):
@@ -88,6 +95,7 @@ class FitWorker:
                 n_draw=problem.settings.n_drawn(X.shape[1]),
                 rng=rng,
                 gram=None if grams is None else grams[i],
+                products=None if products is None else products[i],
                 structures=problem.is_structure,
             )
             reached = problem.sizes[problem.sizes <= len(model.order)]

@@ -7,9 +7,12 @@ workers, so the result is the same, byte for byte, for any number of workers and
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import FitError
 from atomscatter.extrapolation import ExtrapolationModel
+from atomscatter.gram import packed_bytes
 from atomscatter.metrics import mae, rmse
 from atomscatter.resampling import path_folds
 from atomscatter.selection import column_scales
@@ -44,7 +48,11 @@ GRAM_FROM_ROWS = 2500
 Measured with 3,741 columns: both take as long at 2,200 structures and 1,000 features, at 5,500 and 300."""
 
 _GRAM_BYTES = 3 * 10**9  # Gram matrices that an actor holds at a time
-_GRAM_BATCH = 25  # models that share the products of single paths
+# Models that share the products of single paths. With few structures these products cost little beside the
+# models, and more batches keep more workers busy.
+_GRAM_BATCH = 25
+_LARGE_GRAM_BATCH = 50
+_LARGE_ROWS = 40_000
 _ROWS_BATCH = 10
 _CURVE_POINTS = 60
 _SHOWN_SIZES = (21, 41)  # of the paper's Fig. 7, besides the evenly spaced ones
@@ -119,9 +127,11 @@ def train_on(
         is_structure=row_order < n_structures,
         others=_scaled_rows(curve_features, columns, scales),
     )
-    results = _fit_all(X, problem, workers, address, on_progress)
+    with _shared(X, workers, address) as (X, fit):
+        results = fit(problem, on_progress)
+        with threadpool_limits(1):
+            report = _report(X, problem, results, row_order)
     with threadpool_limits(1):
-        report = _report(X, problem, results, row_order)
         ensemble = _average(data, problem, results, columns, scales, references, report)
     report = replace(report, seconds=time.perf_counter() - began)
     ensemble.card["environment"]["seconds"] = report.seconds
@@ -175,13 +185,14 @@ def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:
     return np.union1d(spaced, shown)
 
 
-def _units(problem: Problem, n_columns: int) -> dict[str, tuple[int, int, int]]:
+def _units(problem: Problem) -> dict[str, tuple[int, int, int]]:
     """Batches of models: fold, first model, one past the last."""
     n_models, units = problem.settings.models_per_fold, {}
     for fold in range(problem.settings.folds):
         batch = _ROWS_BATCH
         if problem.by_gram:
-            batch = max(1, min(_GRAM_BATCH, _GRAM_BYTES // (8 * n_columns**2)))
+            batch = _GRAM_BATCH if len(problem.y) < _LARGE_ROWS else _LARGE_GRAM_BATCH
+            batch = max(1, min(batch, _GRAM_BYTES // packed_bytes(problem.n_columns)))
         elif problem.settings.selection == "full":
             batch = 1
         for first in range(0, n_models, batch):
@@ -190,17 +201,27 @@ def _units(problem: Problem, n_columns: int) -> dict[str, tuple[int, int, int]]:
     return units
 
 
-def _fit_all(
-    X: FloatArray,
-    problem: Problem,
-    workers: int | None,
-    address: str | None,
-    on_progress: Callable[[int], None] | None,
-) -> list[list[FittedModel]]:
-    """Results by fold and model."""
+@contextlib.contextmanager
+def _shared(
+    X: FloatArray, workers: int | None, address: str | None
+) -> Iterator[tuple[FloatArray, Callable[..., list[list[FittedModel]]]]]:
+    """Ray with ``X`` in its object store: the array there, to be used instead of the caller's until the block
+    ends, and :func:`_fit_all` with this array and these workers."""
     import ray
 
-    units = _units(problem, X.shape[1])
+    with connect(address, workers, object_store_bytes=X.nbytes + 2**28) as n_workers:
+        reference = ray.put(X)
+        del X  # the store's copy is enough: it may have gigabytes
+        yield ray.get(reference), functools.partial(_fit_all, reference, n_workers)
+
+
+def _fit_all(
+    shared: Any, n_workers: int, problem: Problem, on_progress: Callable[[int], None] | None
+) -> list[list[FittedModel]]:
+    """Results by fold and model; ``shared`` is Ray's reference of the features."""
+    import ray
+
+    units = _units(problem)
     results: dict[tuple[int, int], FittedModel] = {}
 
     def keep(unit: str, batch: list[FittedModel]) -> None:
@@ -209,10 +230,8 @@ def _fit_all(
         if on_progress is not None:
             on_progress(len(results))
 
-    with connect(address, workers, object_store_bytes=X.nbytes + 2**28) as n_workers:
-        shared = ray.put(X)
-        actor = ray.remote(num_cpus=1)(FitWorker)
-        run_units(lambda: actor.remote(shared, problem), units, "fit", n_workers=n_workers, on_result=keep)
+    actor = ray.remote(num_cpus=1)(FitWorker)
+    run_units(lambda: actor.remote(shared, problem), units, "fit", n_workers=n_workers, on_result=keep)
     n_models = problem.settings.models_per_fold
     return [[results[fold, i] for i in range(n_models)] for fold in range(problem.settings.folds)]
 

@@ -7,16 +7,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, orthogonal_mp
 
 from atomscatter.errors import FitError
-from atomscatter.selection import (
-    GRAM_TOLERANCE,
-    column_scales,
-    fit_model,
-    greedy_gram,
-    greedy_rows,
-    number_drawn,
-    qr_path,
-    squared_errors,
-)
+from atomscatter.greedy import greedy_gram, greedy_rows
+from atomscatter.least_squares import GRAM_TOLERANCE, qr_path
+from atomscatter.selection import column_scales, fit_model, number_drawn, squared_errors
 
 SOURCES = ["rows", "gram"]
 
@@ -310,7 +303,18 @@ def test_qr_path_equals_the_path_from_rows() -> None:
     np.testing.assert_allclose(again.weights(13), path.weights(13), rtol=1e-9)
     other, target = problem(22)
     expected = [np.mean((other[:, path.order[:m]] @ path.weights(m) - target) ** 2) for m in range(1, 21)]
-    np.testing.assert_allclose(squared_errors(again, other[:, path.order], target), expected, rtol=1e-9)
+    np.testing.assert_allclose(squared_errors(again, other, target, np.arange(60)), expected, rtol=1e-9)
+
+
+def test_right_hand_side_may_be_given() -> None:
+    X, y = problem(13, n=100)
+    row_weights, oob = split(13)
+    gram, products = X.T @ (row_weights[:, None] * X), X.T @ (row_weights * y)
+    options = {"max_features": 30, "n_draw": 6, "gram": gram}
+    given = fit_model(X, y, row_weights, oob, rng=np.random.default_rng(0), products=products, **options)
+    made = fit_model(X, y, row_weights, oob, rng=np.random.default_rng(0), **options)
+    assert given.order.tolist() == made.order.tolist()
+    np.testing.assert_array_equal(given.weights, made.weights)
 
 
 def test_number_of_columns_drawn() -> None:

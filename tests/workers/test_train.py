@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -66,9 +67,9 @@ def test_same_bytes_for_any_number_of_workers_and_any_order(
     monkeypatch.setattr(train_module, "GRAM_FROM_ROWS", gram_from_rows)
     plan = train_module._units
 
-    def shuffled(problem, n_columns):
+    def shuffled(problem):
         assert problem.by_gram == (gram_from_rows == 0)
-        units = plan(problem, n_columns)
+        units = plan(problem)
         assert len(units) >= 6
         return {name: units[name] for name in np.random.default_rng(1).permutation(list(units))}
 
@@ -78,6 +79,33 @@ def test_same_bytes_for_any_number_of_workers_and_any_order(
         results.add((ensemble.model_id, files(ensemble, tmp_path / str(n_workers))))
         monkeypatch.setattr(train_module, "_units", shuffled)  # from the second run on
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "batch"), [(39_999, 3741, 25), (40_000, 3741, 50), (40_000, 8000, 11)]
+)
+def test_models_in_a_batch_are_limited_by_memory_and_shared_among_workers(n_rows, n_columns, batch) -> None:
+    problem = Problem(
+        np.zeros(n_rows),
+        np.array([0, n_rows]),
+        np.zeros(1, dtype=int),
+        FitSettings(folds=2, bootstraps=100),
+        np.array([1]),
+        by_gram=True,
+        is_structure=np.ones(n_rows, dtype=bool),
+        others=np.empty((0, n_columns)),
+    )
+    units = list(train_module._units(problem).values())
+    assert units[0] == (0, 0, batch)
+    assert [sum(stop - first for fold, first, stop in units if fold == f) for f in (0, 1)] == [100, 100]
+
+
+def test_features_are_in_memory_once(ray) -> None:
+    X = np.ones((3, 2))
+    own = weakref.ref(X)
+    with train_module._shared(X, 1, None) as (X, _):
+        assert own() is None
+        np.testing.assert_array_equal(X, np.ones((3, 2)))
 
 
 def test_shape_of_the_result(trained) -> None:

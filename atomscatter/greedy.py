@@ -1,0 +1,310 @@
+"""Greedy orthogonal least squares with feature bagging (sections II C and III A of the paper).
+
+At every step ``n_draw`` of the columns that are not yet chosen are drawn without replacement, and the one
+that lowers the weighted training error
+
+    L(w) = sum_i v_i (E_i - x_i . w)^2 / sum_i v_i          (v_i: how often the path of structure i was drawn)
+
+most is added to the model: orthogonal least squares. With the chosen columns orthonormalised as q_1 .. q_k
+(of the rows scaled with sqrt(v_i)), adding column x lowers the sum of squares by
+
+    (x . r)^2 / |x_perp|^2 ,     x_perp = x - sum_k (q_k . x) q_k ,     r = y - sum_k (q_k . y) q_k ,
+
+and choosing amounts to a QR factorisation whose columns are picked one by one. Only drawn columns need their
+coefficients c_jk = q_k . x_j, so these are computed when a column is drawn, and for all columns in one matrix
+product when a block of steps is full.
+
+The coefficients come from one of two sources, the same greedy choice either way:
+
+* ``greedy_rows``: from the weighted rows themselves. Best for few structures.
+* ``greedy_gram``: from the weighted Gram matrix, c_jk = (G_jp - sum_{i<k} c_ji c_pi) / c_pk with p the k-th
+  chosen column: a left-looking Cholesky factorisation. Its cost does not grow with the number of structures,
+  but it squares the condition number, so :func:`atomscatter.selection.fit_model` corrects its weights with
+  the rows, and falls back on a QR factorisation of them.
+
+Every criterion is a ratio that does not change when a column is multiplied by a number, so columns need no
+unit norm; :func:`atomscatter.selection.column_scales` takes care of magnitudes whose squares would leave the
+range of double precision.
+
+Dependent columns: a column whose |x_perp|^2 is at most ``PIVOT_GUARD`` of |x|^2 (``GRAM_PIVOT_GUARD`` with
+the second source) lies in the span of the chosen ones and cannot be chosen. It is still drawn like the
+others, so that draws do not depend on rounding. When all drawn columns are dependent, the step draws again;
+the choice ends when no independent column is left (the rank is reached), after ``max_features`` steps, or
+with a perfect fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from atomscatter.errors import FitError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PIVOT_GUARD = 1e-12
+"""Smallest |x_perp|^2 / |x|^2 of a column that may be chosen."""
+
+GRAM_PIVOT_GUARD = 1e-10
+"""The same for a choice from the Gram matrix, where rounding is larger: with 1e-12, 3 in 100 random problems
+of rank 5 were given a sixth column."""
+
+PERFECT_FIT = 1e-7
+"""Training RMSE, relative to the RMS of the energies, at which the choice ends: far below 1e-6 eV/atom, what
+is left is rounding."""
+
+_BLOCK = 48
+
+
+@dataclass(frozen=True)
+class GreedyPath:
+    """The columns chosen one after the other, and the QR factors of the weighted rows of these columns."""
+
+    order: IntArray
+    """Chosen columns, shape (n_chosen,), in the order of choice."""
+    R: FloatArray
+    """Upper triangular, shape (n_chosen, n_chosen): x_order[k] = sum_i R_ik q_i."""
+    projection: FloatArray
+    """q_k . y, shape (n_chosen,)."""
+    residual: FloatArray
+    """Weighted sum of squared training errors after each step, shape (n_chosen,), eV^2/atom^2."""
+    drawn: IntArray | None = None
+    """Columns drawn at each step, shape (n_chosen, n_draw), filled up with -1; only when asked for."""
+
+    def weights(self, size: int) -> FloatArray:
+        """Weights of the first ``size`` chosen columns, shape (size,), in the order of choice."""
+        R = self.R[:size, :size]
+        return np.asarray(solve_triangular(R, self.projection[:size], check_finite=False))
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _dot(a, b, n):  # type: ignore[no-untyped-def]
+    """Sum of a_i b_i over the first n elements."""
+    total = 0.0
+    for i in range(n):
+        total += a[i] * b[i]
+    return total
+
+
+@numba.njit(cache=True)
+def _draw(pool, n_pool, n_draw, rng):  # type: ignore[no-untyped-def]
+    """Move ``n_draw`` columns, drawn without replacement, to the front of the pool; return how many."""
+    if n_draw >= n_pool:
+        return n_pool
+    for i in range(n_draw):
+        j = i + int(rng.random() * (n_pool - i))
+        pool[i], pool[j] = pool[j], pool[i]
+    return n_draw
+
+
+@numba.njit(cache=True)
+def _apply(j, start, stop, C, pivots, correlations, projection):  # type: ignore[no-untyped-def]
+    """Take steps start .. stop - 1 out of the residual norm of column j and of its product with the
+    residual."""
+    for i in range(start, stop):
+        pivots[j] -= C[j, i] * C[j, i]
+        correlations[j] -= C[j, i] * projection[i]
+
+
+@numba.njit(cache=True)
+def _new_coefficients(j, start, stop, source, from_rows, Q, C, order):  # type: ignore[no-untyped-def]
+    """Coefficients c_ji, i = start .. stop - 1, of column j (the two sources of the module's docstring)."""
+    for i in range(start, stop):
+        if from_rows:
+            C[j, i] = _dot(source[j], Q[i], source.shape[1])
+        else:
+            p = order[i]
+            C[j, i] = (source[p, j] - _dot(C[j], C[p], i)) / C[p, i]
+
+
+@numba.njit(cache=True)
+def _enter_row_column(p, k, source, Q, C, residual):  # type: ignore[no-untyped-def]
+    """Orthonormalise column p against q_0 .. q_{k-1}, twice because once is not enough; return q_k . y."""
+    n = source.shape[1]
+    q = source[p].copy()
+    if k > 0:
+        q -= np.dot(C[p, :k], Q[:k])
+        again = np.dot(Q[:k], q)
+        q -= np.dot(again, Q[:k])
+        C[p, :k] += again
+    norm = np.sqrt(_dot(q, q, n))
+    C[p, k] = norm
+    Q[k] = q / norm
+    projection = _dot(Q[k], residual, n)
+    residual -= projection * Q[k]
+    return projection
+
+
+@numba.njit(cache=True)
+def _best(  # type: ignore[no-untyped-def]
+    columns, k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order, projection,
+    guard
+):  # fmt: skip
+    """Index in ``columns`` of the one that lowers the error most at step k; -1 if all are dependent."""
+    best, best_gain = -1, -1.0
+    for s in range(columns.size):
+        j = columns[s]
+        if dependent[j]:
+            continue
+        _new_coefficients(j, done[j], k, source, from_rows, Q, C, order)
+        _apply(j, done[j], k, C, pivots, correlations, projection)
+        done[j] = k
+        if pivots[j] <= guard * norms[j]:
+            dependent[j] = True
+            continue
+        gain = correlations[j] * correlations[j] / pivots[j]
+        if gain > best_gain:
+            best, best_gain = s, gain
+    return best
+
+
+@numba.njit(cache=True)
+def _choose(  # type: ignore[no-untyped-def]
+    start, stop, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, pool, n_pool, n_draw,
+    rng, order, projection, residual, rows_residual, total, drawn, guard, perfect,
+):  # fmt: skip
+    """Steps start .. stop - 1 of the greedy choice; returns how many steps there are now, and how many
+    columns are left in the pool (0: the choice has ended)."""
+    k = start
+    while k < stop and n_pool > 0:
+        m = _draw(pool, n_pool, n_draw, rng)
+        s = _best(
+            pool[:m], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order,
+            projection, guard,
+        )  # fmt: skip
+        if s < 0:
+            # Only dependent columns were drawn. Is there any other? If so, draw again.
+            s = _best(
+                pool[:n_pool], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent,
+                order, projection, guard,
+            )  # fmt: skip
+            if s < 0:
+                n_pool = 0
+            continue
+        if drawn.shape[0] > 0:
+            drawn[k, :m] = pool[:m]
+        p = pool[s]
+        n_pool -= 1
+        pool[s] = pool[n_pool]
+        order[k] = p
+        done[p] = k + 1
+        before = residual[k - 1] if k > 0 else total
+        if from_rows:
+            projection[k] = _enter_row_column(p, k, source, Q, C, rows_residual)
+            residual[k] = _dot(rows_residual, rows_residual, rows_residual.size)
+        else:
+            C[p, k] = np.sqrt(pivots[p])
+            projection[k] = correlations[p] / C[p, k]
+            residual[k] = max(before - projection[k] * projection[k], 0.0)
+        k += 1
+        if residual[k - 1] <= perfect * perfect * total:
+            n_pool = 0
+    return k, n_pool
+
+
+@numba.njit(cache=True)
+def _absorb_block(start, stop, block, C, pivots, correlations, done, projection):  # type: ignore[no-untyped-def]
+    """Store a block of coefficients, shape (n_columns, stop - start), for every column that lacks them."""
+    for j in range(block.shape[0]):
+        for i in range(done[j], stop):
+            C[j, i] = block[j, i - start]
+        _apply(j, done[j], stop, C, pivots, correlations, projection)
+        done[j] = max(done[j], stop)
+
+
+def _greedy(
+    source: FloatArray,
+    from_rows: bool,
+    norms: FloatArray,
+    products: FloatArray,
+    y: FloatArray,
+    total: float,
+    max_features: int,
+    n_draw: int,
+    rng: np.random.Generator,
+    record: bool,
+) -> GreedyPath:
+    """The greedy choice; ``source`` is X^T of the weighted rows or the Gram matrix, see the module's
+    docstring."""
+    n_columns = len(source)
+    limit = min(max_features, n_columns, source.shape[1])
+    Q = np.empty((limit, source.shape[1])) if from_rows else np.empty((0, 0))
+    C = np.zeros((n_columns, limit))
+    pivots, correlations = norms.copy(), products.copy()
+    done = np.zeros(n_columns, dtype=np.int64)
+    dependent = ~(norms > 0)  # zero columns
+    pool, n_pool = np.arange(n_columns), n_columns
+    order = np.full(limit, -1)
+    projection, residual = np.zeros(limit), np.zeros(limit)
+    drawn = np.full((limit, n_draw), -1) if record else np.empty((0, 0), dtype=np.int64)
+    guard = PIVOT_GUARD if from_rows else GRAM_PIVOT_GUARD
+    # Without bagging every column has its coefficients already when a block ends.
+    block = _BLOCK if n_draw < n_columns else limit
+    k = 0
+    while k < limit and n_pool > 0:
+        start = k
+        k, n_pool = _choose(
+            start, min(start + block, limit), source, from_rows, Q, C, norms, pivots, correlations, done,
+            dependent, pool, n_pool, n_draw, rng, order, projection, residual, y, total, drawn, guard,
+            PERFECT_FIT,
+        )  # fmt: skip
+        if k < limit and n_pool > 0:
+            p = order[start:k]
+            if from_rows:
+                new = source @ Q[start:k].T
+            else:
+                new = np.ascontiguousarray(source[p].T) - C[:, :start] @ C[p, :start].T
+                new = solve_triangular(C[p, start:k], new.T, lower=True, check_finite=False).T
+            new = np.ascontiguousarray(new)
+            _absorb_block(start, k, new, C, pivots, correlations, done, projection)
+    if k == 0:
+        raise FitError("every feature column of the training structures is zero")
+    R = np.triu(C[order[:k], :k].T)
+    return GreedyPath(order[:k], R, projection[:k], residual[:k], drawn[:k] if record else None)
+
+
+def greedy_rows(
+    X: FloatArray,
+    y: FloatArray,
+    *,
+    max_features: int,
+    n_draw: int,
+    rng: np.random.Generator,
+    record: bool = False,
+) -> GreedyPath:
+    """Greedy choice from the rows of the training structures, already scaled with the square root of their
+    weights.
+
+    ``X`` has shape (n_structures, n_columns), ``y`` (n_structures,). ``record`` keeps the columns drawn at
+    each step. Raises FitError when every column is zero.
+    """
+    source = np.ascontiguousarray(X.T, dtype=np.float64)
+    y = np.array(y, dtype=np.float64)
+    norms = np.einsum("ij,ij->i", source, source)
+    return _greedy(
+        source, True, norms, source @ y, y, float(y @ y), max_features, min(n_draw, len(source)), rng, record
+    )
+
+
+def greedy_gram(
+    G: FloatArray,
+    products: FloatArray,
+    total: float,
+    *,
+    max_features: int,
+    n_draw: int,
+    rng: np.random.Generator,
+    record: bool = False,
+) -> GreedyPath:
+    """Greedy choice from the weighted Gram matrix G = X^T X, ``products`` = X^T y and ``total`` = y^T y.
+
+    Shapes (n_columns, n_columns) and (n_columns,). Raises FitError when every column is zero.
+    """
+    norms = np.ascontiguousarray(np.diagonal(G))
+    unused = np.empty(0)
+    return _greedy(G, False, norms, products, unused, total, max_features, min(n_draw, len(G)), rng, record)
