@@ -216,7 +216,7 @@ def _shared(
 
 
 def _fit_all(
-    shared: Any, n_workers: int, problem: Problem, on_progress: Callable[[int], None] | None
+    shared: Any, n_workers: int | None, problem: Problem, on_progress: Callable[[int], None] | None
 ) -> list[list[FittedModel]]:
     """Results by fold and model; ``shared`` is Ray's reference of the features."""
     import ray
