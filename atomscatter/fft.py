@@ -8,7 +8,7 @@ ESTIMATE: MEASURE picks by timing, and the same structure would get other last b
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import ducc0
 import numpy as np
@@ -19,9 +19,24 @@ Shape = tuple[int, int, int]
 
 FFTW_LENGTHS = frozenset({2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 25, 32, 64})
 AXES = (1, 2, 3)
+_MOST_PLANNED = 256  # grids whose plans are kept
 
 _Plan = tuple[Callable[[], object], NDArray[np.complex128], NDArray[np.float64]]
 """What runs it, and the parts of the work arrays that it runs on."""
+
+Memory = tuple[NDArray[np.complex128], NDArray[np.float64]]
+"""Flat arrays for spectra and fields."""
+
+
+def n_values(shape: Shape, batch: int) -> tuple[int, int]:
+    """Complex values of the spectra, and real values of the fields, of a batch on a grid."""
+    n0, n1, n2 = shape
+    return batch * n0 * n1 * (n2 // 2 + 1), batch * n0 * n1 * n2
+
+
+def new_memory(n_spectrum: int, n_fields: int) -> Memory:
+    """Arrays that are aligned for the transforms."""
+    return pyfftw.empty_aligned(n_spectrum, np.complex128), pyfftw.empty_aligned(n_fields, np.float64)
 
 
 class Transform:
@@ -29,19 +44,21 @@ class Transform:
 
     ``spectrum`` has shape (batch, n0, n1, n2//2+1) and ``fields`` (batch, n0, n1, n2). Both are work arrays:
     an inverse transform destroys the spectrum, a later one the fields.
+
+    Args:
+        shape: points of the grid along each axis.
+        batch: most fields at a time.
+        memory: flat arrays to be used as spectrum and fields, at least :func:`n_values` long; None: new ones.
     """
 
-    def __init__(self, shape: Shape, batch: int) -> None:
+    def __init__(self, shape: Shape, batch: int, memory: Memory | None = None) -> None:
         self.shape = shape
-        self.spectrum = pyfftw.empty_aligned((batch, shape[0], shape[1], shape[2] // 2 + 1), np.complex128)
-        self.fields = pyfftw.empty_aligned((batch, *shape), np.float64)
+        n_spectrum, n_fields = n_values(shape, batch)
+        spectrum, fields = new_memory(n_spectrum, n_fields) if memory is None else memory
+        self.spectrum = spectrum[:n_spectrum].reshape(batch, shape[0], shape[1], shape[2] // 2 + 1)
+        self.fields = fields[:n_fields].reshape(batch, *shape)
         self._use_fftw = all(n in FFTW_LENGTHS for n in shape)
         self._plans: dict[tuple[bool, int], _Plan] = {}
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the work arrays."""
-        return int(self.spectrum.nbytes + self.fields.nbytes)
 
     def inverse(self, count: int) -> NDArray[np.float64]:
         """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra."""
@@ -95,26 +112,40 @@ class Transform:
 
 
 class TransformCache:
-    """Transforms by grid, the least recently used dropped once their work arrays exceed ``max_bytes``."""
+    """Transforms by grid. All of them work in the same memory, so only one may be in use at a time.
+
+    Args:
+        batch: most fields at a time.
+        max_bytes: more memory than this is kept only as long as structures need it.
+    """
 
     def __init__(self, batch: int, max_bytes: int = 256 * 2**20) -> None:
         self._batch = batch
         self._max_bytes = max_bytes
         self._transforms: OrderedDict[Shape, Transform] = OrderedDict()
+        self._memory = new_memory(0, 0)
 
     def __getitem__(self, shape: Shape) -> Transform:
+        """The transform of a grid for which there is room (:meth:`reserve`)."""
         transform = self._transforms.pop(shape, None)
         if transform is None:
-            transform = Transform(shape, self._batch)
+            transform = Transform(shape, self._batch, self._memory)
         self._transforms[shape] = transform
+        if len(self._transforms) > _MOST_PLANNED:
+            self._transforms.popitem(last=False)
         return transform
 
-    def trim(self) -> None:
-        """Drop old transforms down to the limit; to be called when no work array is in use."""
-        while (
-            len(self._transforms) > 1 and sum(t.nbytes for t in self._transforms.values()) > self._max_bytes
-        ):
-            self._transforms.popitem(last=False)
-
-    def _nbytes(self) -> int:
-        return sum(t.nbytes for t in self._transforms.values())
+    def reserve(self, shapes: Collection[Shape]) -> None:
+        """Have memory for the largest of some grids, the next that are asked for."""
+        sizes = [n_values(shape, self._batch) for shape in shapes]
+        n_spectrum, n_fields = max(size[0] for size in sizes), max(size[1] for size in sizes)
+        spectrum, fields = self._memory
+        too_small = spectrum.size < n_spectrum or fields.size < n_fields
+        kept = spectrum.nbytes + fields.nbytes
+        too_large = kept > max(self._max_bytes, 2 * (16 * n_spectrum + 8 * n_fields))
+        if too_small or too_large:
+            # The old arrays first: both at a time would be the peak.
+            self._transforms.clear()
+            del spectrum, fields
+            self._memory = new_memory(0, 0)
+            self._memory = new_memory(n_spectrum, n_fields)

@@ -178,6 +178,7 @@ class Scattering:
             [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
             for j2 in range(self.scales)
         ]
+        self._transforms.reserve([shape for scale in [*sources, *targets] for shape in scale])
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
 
@@ -206,7 +207,6 @@ class Scattering:
                         second[j1][chosen, l1, i, l2] = self._second_order(
                             [spectra[c] for c in chosen], source, targets[j2][l2], j2, l2, per_atom
                         )
-        self._transforms.trim()
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
         return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
 

@@ -40,6 +40,7 @@ def ffts_alone(**settings):
     second = {jl: grid.second_points(lengths, beta, *jl) for jl in numbers}
     n_channels = len(scattering.channels)
     transforms = TransformCache(batch=max(2 * scattering.n - 1, n_channels))
+    transforms.reserve([*first.values(), *second.values()])
 
     def run():
         for j1, l1 in numbers:

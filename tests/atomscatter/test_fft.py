@@ -23,10 +23,17 @@ def test_the_shapes_above_use_both_libraries():
     assert not {24, 36} & FFTW_LENGTHS
 
 
-def test_cache_drops_the_oldest_when_trimmed():
-    cache = TransformCache(batch=2, max_bytes=2 * Transform((8, 8, 8), 2).nbytes)
-    kept = [cache[(8, 8, n)] for n in (8, 10, 12)]
-    assert cache[(8, 8, 8)] is kept[0]
-    cache.trim()
-    assert cache[(8, 8, 8)] is kept[0]
-    assert cache[(8, 8, 10)] is not kept[1]
+def test_transforms_of_a_cache_share_memory_that_grows_and_shrinks():
+    rng = np.random.default_rng(0)
+    small, large = (8, 8, 8), (32, 32, 30)
+    cache = TransformCache(batch=2, max_bytes=2**17)
+    memory = {}
+    for shape in (small, large, small):
+        cache.reserve([small, shape])
+        fields = rng.normal(size=(2, *shape))
+        cache[shape].fields[:] = fields
+        np.testing.assert_allclose(cache[shape].forward(2), np.fft.rfftn(fields, axes=(1, 2, 3)), atol=1e-10)
+        assert np.shares_memory(cache[small].fields, cache[shape].fields)
+        memory[shape] = cache[shape].fields.base
+    assert cache[small] is cache[small]
+    assert memory[small].nbytes < memory[large].nbytes
