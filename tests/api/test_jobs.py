@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import os
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ from atomscatter.client import AsyncClient, Client
 from service.api_keys import new_key
 from service.demo_data import load_sample
 from service.feature_store import FeatureStore, chunk_name
-from tests.api.conftest import as_json, assert_problem, free_port, serving
+from tests.api.conftest import as_json, assert_problem, serving
 
 ENDED = {"succeeded", "failed", "cancelled"}
 
@@ -314,28 +313,6 @@ def test_keys_need_the_scope(tmp_path):
             assert_problem(httpx.get(url + route, headers={"X-API-Key": key}), 403)
             assert_problem(httpx.get(url + route), 401)
         assert httpx.get(f"{url}/health/jobs").status_code == 200
-
-
-def test_no_job_is_lost_when_the_server_is_killed_ten_times(tmp_path, upload):
-    """kill -9 while jobs are accepted and run; each time it is back within 10 s, and all jobs end well."""
-    state, port, accepted = tmp_path / "state", free_port(), []
-    for round_ in range(11):
-        began = time.monotonic()
-        with serving(state, port=port) as (process, url), httpx.Client(base_url=url, timeout=60) as client:
-            assert time.monotonic() - began < 10
-            if round_ == 0:
-                files, form = {"file": ("a.extxyz", upload[0])}, {"path_key": "path_id"}
-                dataset = client.post("/v1/datasets", files=files, data=form).json()["id"]
-            known = {j["id"] for j in client.get("/v1/jobs").json()["jobs"]}
-            assert set(accepted) <= known
-            if round_ < 10:
-                accepted.append(submit(client, "evaluate", {"dataset": dataset}))
-                time.sleep(0.1 * round_)
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-            else:
-                assert {ended(client, job_id)["state"] for job_id in accepted} == {"succeeded"}
-    assert len(accepted) == 10
 
 
 def test_a_server_that_ends_queues_its_job_again(tmp_path, upload):

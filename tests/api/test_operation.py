@@ -1,11 +1,8 @@
 """What operators rely on: probes, metrics, keys, models, a clean end."""
 
-import signal
 import socket
-import threading
 
 import httpx
-import pytest
 
 from service.api_keys import new_key
 from service.default_model import embedded_model
@@ -66,33 +63,6 @@ def test_a_body_without_a_key_is_not_read(tmp_path):
                     "--b\r\n".encode()
                 )
                 assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
-
-
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_sigterm_under_load_drops_no_accepted_request(tmp_path, samples, times):
-    body = {"structures": [as_json(a) for a in samples[:2]]}
-    for round_ in range(times):
-        with serving(tmp_path / str(round_), "--workers", "1") as (process, url):
-            answers, failures = [], []
-
-            def ask(url=url, answers=answers, failures=failures):
-                try:
-                    answers.append(httpx.post(f"{url}/v1/predictions", json=body, timeout=60).status_code)
-                except httpx.ConnectError:
-                    failures.append("not accepted")  # after the socket was closed: no promise was made
-
-            threads = [threading.Thread(target=ask) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            while "requests_in_flight 0.0" in httpx.get(f"{url}/metrics").text:
-                pass
-            process.send_signal(signal.SIGTERM)
-            for thread in threads:
-                thread.join()
-            assert process.wait(60) in (0, -signal.SIGTERM)
-        assert answers
-        assert set(answers) == {200}
-        assert len(answers) + len(failures) == 8
 
 
 def test_a_killed_prediction_process_is_replaced(tmp_path, samples):

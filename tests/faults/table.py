@@ -21,6 +21,8 @@ FAULTS = (
     "kill -9 of the GCS alone under a driver",
     "network between head and worker cut for a while",
     "network between head and worker cut for good",
+    "kill -9 of the server while jobs are accepted and run",
+    "SIGTERM to the server under load",
     "SIGSTOP of a worker for a while",
     "full disk under the store",
     "full disk under the ledger",
