@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from ase.build import bulk
 from common import RESULTS, machine, machine_line, table, write_results
 
 from atomscatter.ensemble import Ensemble
@@ -29,11 +30,21 @@ def unseen(kind):
     return [s for row, s in enumerate(structures) if row not in copied]
 
 
+def small_crystals():
+    """Far from the sample: cells of few atoms, where a grid has few points."""
+    lithium = bulk("Li", "bcc", a=3.44, cubic=True)
+    return [
+        lithium,
+        lithium.repeat(2),
+        bulk("Si", "diamond", a=5.43),
+        bulk("Si", "diamond", a=5.43, cubic=True),
+    ]
+
+
 def moves(ensemble, structures, vectors):
     """|energy of a translated structure - energy as given|, meV/atom, shape (structures, vectors)."""
     scattering, result = ensemble.scattering, []
-    for seed, structure in enumerate(structures):
-        atoms = structure.atoms
+    for seed, atoms in enumerate(structures):
         shifts = np.random.default_rng(seed).random((vectors, 3)) @ atoms.cell.array
         features = [scattering.features(atoms)]
         for shift in shifts:
@@ -59,8 +70,9 @@ def main():
     for kind in KINDS:
         structures = unseen(kind)
         rows = np.linspace(0, len(structures) - 1, options.structures // len(KINDS)).round().astype(int)
-        found[kind] = moves(ensemble, [structures[i] for i in np.unique(rows)], options.vectors)
+        found[kind] = moves(ensemble, [structures[i].atoms for i in np.unique(rows)], options.vectors)
     found["all"] = np.vstack(list(found.values()))
+    found["small crystals, flagged as extrapolating"] = moves(ensemble, small_crystals(), options.vectors)
     rows = [
         [kind, len(m), m.size, float(m.max()), float(np.sqrt(np.mean(m**2))), int((m > LIMIT).sum())]
         for kind, m in found.items()
