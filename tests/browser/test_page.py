@@ -262,7 +262,7 @@ def test_the_description_of_the_api_is_shown(page):
     expect(operations.filter(has_text="/v1/predictions/file")).to_be_visible()
     assert operations.count() > 15
     operations.filter(has_text="/v1/properties/migration-barrier").locator("button").first.click()
-    expect(page.locator(".opblock-body")).to_contain_text("images of one migration path")
+    expect(page.locator(".opblock-body")).to_contain_text("along the ordered images of one path")
     assert refused == []
     page.screenshot(path=SCREENSHOTS / "docs.png")
 
