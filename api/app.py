@@ -72,6 +72,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
         version=_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # from /static, see _add_page: the framework's own comes from another server
         redoc_url=None,
         responses=_RESPONSES,
     )
@@ -114,6 +115,10 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
 
 
 def _describe(app: FastAPI) -> None:

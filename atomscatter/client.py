@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import httpx
+import numpy as np
 from ase import Atoms
 
 from atomscatter.ensemble import Prediction
@@ -29,6 +30,8 @@ LOCAL = "http://127.0.0.1:8000"
 _BUSY = (429, 503)
 _T = TypeVar("_T")
 Json = dict[str, Any]
+Structures = Atoms | Iterable[Atoms]
+"""One structure or many; iterated once."""
 
 
 class ServiceError(AtomscatterError):
@@ -78,6 +81,13 @@ class _Settings:
             "headers": {"X-API-Key": key} if key else {},
         }
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._http['base_url'])!r})"  # without the key
+
+    def __getstate__(self) -> Json:
+        """Copies, also in other processes, have the same settings and connections of their own."""
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
     def _pause(self, answer: httpx.Response, deadline: float) -> float | None:
         """Seconds to wait before the next try; None: this answer counts."""
         if answer.status_code not in _BUSY:
@@ -94,11 +104,15 @@ class Client(_Settings):
         super().__init__(url, **settings)
         self._client = httpx.Client(**self._http)
 
+    def __setstate__(self, state: Json) -> None:
+        vars(self).update(state)
+        self._client = httpx.Client(**self._http)
+
     def predict(self, atoms: Atoms, model: str | None = None) -> Prediction:
         """Energy of one structure; raises StructureError for one that cannot be periodic."""
         return self._send(_predict([atoms], model))[0]
 
-    def predict_many(self, structures: Sequence[Atoms], model: str | None = None) -> list[Prediction]:
+    def predict_many(self, structures: Structures, model: str | None = None) -> list[Prediction]:
         """Energies of structures, in order, by one request."""
         return self._send(_predict(structures, model))
 
@@ -106,21 +120,29 @@ class Client(_Settings):
         """Energies of all structures of a file (extended XYZ, CIF, POSCAR)."""
         return self._send(_predict_file(Path(path), model))
 
-    def bulk_modulus(self, structures: Sequence[Atoms], **options: Any) -> Json:
+    def bulk_modulus(self, structures: Structures, **options: Any) -> Json:
         """Bulk modulus (GPa) of one structure, or of a strain series; options: ``strains``, ``model``."""
         return self._send(_property("bulk-modulus", structures, options))
 
-    def barrier(self, images: Sequence[Atoms], **options: Any) -> Json:
+    def barrier(self, images: Structures, **options: Any) -> Json:
         """Migration barrier (eV) of the ordered images of one path; options: ``model``."""
         return self._send(_property("migration-barrier", images, options))
 
-    def voltage(self, structures: Sequence[Atoms], **options: Any) -> Json:
+    def voltage(self, structures: Structures, **options: Any) -> Json:
         """Voltage curve (V) of structures with different contents; options: ``ion``, ``model``."""
         return self._send(_property("voltage-curve", structures, options))
+
+    def rdf(self, atoms: Atoms, **options: float) -> Json:
+        """Radial distribution functions of pairs of elements; options: ``cutoff``, ``width`` (Angstrom)."""
+        return self._send(_rdf(atoms, options))
 
     def models(self) -> Json:
         """``{"active": id, "models": [ids]}``."""
         return self._send(_MODELS)
+
+    def model(self, model: str) -> Json:
+        """What is known about a stored model: its elements, features and card."""
+        return self._send(_model(model))
 
     def activate(self, model: str) -> Json:
         """Make a stored model the active one; answers as :meth:`models`."""
@@ -186,11 +208,15 @@ class AsyncClient(_Settings):
         super().__init__(url, **settings)
         self._client = httpx.AsyncClient(**self._http)
 
+    def __setstate__(self, state: Json) -> None:
+        vars(self).update(state)
+        self._client = httpx.AsyncClient(**self._http)
+
     async def predict(self, atoms: Atoms, model: str | None = None) -> Prediction:
         """See :meth:`Client.predict`."""
         return (await self._send(_predict([atoms], model)))[0]
 
-    async def predict_many(self, structures: Sequence[Atoms], model: str | None = None) -> list[Prediction]:
+    async def predict_many(self, structures: Structures, model: str | None = None) -> list[Prediction]:
         """See :meth:`Client.predict_many`."""
         return await self._send(_predict(structures, model))
 
@@ -198,21 +224,29 @@ class AsyncClient(_Settings):
         """See :meth:`Client.predict_file`."""
         return await self._send(_predict_file(Path(path), model))
 
-    async def bulk_modulus(self, structures: Sequence[Atoms], **options: Any) -> Json:
+    async def bulk_modulus(self, structures: Structures, **options: Any) -> Json:
         """See :meth:`Client.bulk_modulus`."""
         return await self._send(_property("bulk-modulus", structures, options))
 
-    async def barrier(self, images: Sequence[Atoms], **options: Any) -> Json:
+    async def barrier(self, images: Structures, **options: Any) -> Json:
         """See :meth:`Client.barrier`."""
         return await self._send(_property("migration-barrier", images, options))
 
-    async def voltage(self, structures: Sequence[Atoms], **options: Any) -> Json:
+    async def voltage(self, structures: Structures, **options: Any) -> Json:
         """See :meth:`Client.voltage`."""
         return await self._send(_property("voltage-curve", structures, options))
+
+    async def rdf(self, atoms: Atoms, **options: float) -> Json:
+        """See :meth:`Client.rdf`."""
+        return await self._send(_rdf(atoms, options))
 
     async def models(self) -> Json:
         """See :meth:`Client.models`."""
         return await self._send(_MODELS)
+
+    async def model(self, model: str) -> Json:
+        """See :meth:`Client.model`."""
+        return await self._send(_model(model))
 
     async def activate(self, model: str) -> Json:
         """See :meth:`Client.activate`."""
@@ -274,6 +308,10 @@ class AsyncClient(_Settings):
 # --------------------------------------------------------------------------- requests and answers
 
 
+def _list_of(structures: Structures) -> list[Atoms]:
+    return [structures] if isinstance(structures, Atoms) else list(structures)
+
+
 def _as_json(atoms: Atoms) -> Json:
     check_atoms(atoms)  # JSON does not say what is periodic
     return {
@@ -291,8 +329,8 @@ def _predictions(body: Json) -> list[Prediction]:
     ]
 
 
-def _predict(structures: Sequence[Atoms], model: str | None) -> _Call[list[Prediction]]:
-    body = {"structures": [_as_json(atoms) for atoms in structures], "model": model}
+def _predict(structures: Structures, model: str | None) -> _Call[list[Prediction]]:
+    body = {"structures": [_as_json(atoms) for atoms in _list_of(structures)], "model": model}
     return _Call("POST", "/v1/predictions", _predictions, {"json": body})
 
 
@@ -303,12 +341,23 @@ def _predict_file(path: Path, model: str | None) -> _Call[list[Prediction]]:
     return _Call("POST", "/v1/predictions/file", _predictions, arguments)
 
 
-def _property(name: str, structures: Sequence[Atoms], options: Mapping[str, Any]) -> _Call[Json]:
-    body = {"structures": [_as_json(atoms) for atoms in structures], **options}
+def _property(name: str, structures: Structures, options: Mapping[str, Any]) -> _Call[Json]:
+    body = {"structures": [_as_json(atoms) for atoms in _list_of(structures)], **options}
+    if body.get("strains") is not None:
+        body["strains"] = np.asarray(body["strains"]).tolist()
     return _Call("POST", f"/v1/properties/{name}", dict, {"json": body})
 
 
+def _rdf(atoms: Atoms, options: Mapping[str, float]) -> _Call[Json]:
+    body = {"structure": _as_json(atoms), **options}
+    return _Call("POST", "/v1/properties/radial-distribution", dict, {"json": body})
+
+
 _MODELS = _Call[Json]("GET", "/v1/models", dict)
+
+
+def _model(model: str) -> _Call[Json]:
+    return _Call("GET", f"/v1/models/{model}", dict)
 
 
 def _activate(model: str) -> _Call[Json]:

@@ -202,9 +202,7 @@ class JobLedger:
                     if known[1] != digest:
                         raise KeyReusedError("this Idempotency-Key was used for another request")
                     return _one(connection, known[0]), False
-            (queued,) = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
-            if max_queued is not None and queued >= max_queued:
-                raise QueueFullError(f"{queued} jobs are waiting")
+            _require_place(connection, max_queued)
             job_id = secrets.token_hex(8)
             connection.execute(
                 "INSERT INTO jobs (id, type, parameters, state, created, key, request_hash) "
@@ -280,25 +278,27 @@ class JobLedger:
             )
             return _one(connection, job_id)
 
-    def resume(self, job_id: str) -> Job:
+    def resume(self, job_id: str, *, max_queued: int | None = None) -> Job:
         """A job that failed or was cancelled waits again, with what it has computed.
 
         Raises:
             UnknownIdError: there is no such job.
             JobStateError: it has not ended, or has succeeded.
+            QueueFullError: ``max_queued`` jobs wait, and this would be one more.
         """
         with self._transaction() as connection:
-            changed = connection.execute(
-                "UPDATE jobs SET state = 'queued', ended = NULL, error = NULL, attempts_before = attempts "
-                "WHERE id = ? AND state IN ('failed', 'cancelled')",
-                (job_id,),
-            )
             job = _one(connection, job_id)
-            if changed.rowcount == 0:
+            if job.state not in ("failed", "cancelled"):
                 raise JobStateError(
                     f"job {job_id} is {job.state}; it can resume once it has failed or was cancelled"
                 )
-            return job
+            _require_place(connection, max_queued)
+            connection.execute(
+                "UPDATE jobs SET state = 'queued', ended = NULL, error = NULL, attempts_before = attempts "
+                "WHERE id = ?",
+                (job_id,),
+            )
+            return _one(connection, job_id)
 
     def _update(self, job_id: str, assignments: str, *values: Any) -> None:
         with self._transaction() as connection:
@@ -321,6 +321,12 @@ class JobLedger:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 yield connection
+
+
+def _require_place(connection: sqlite3.Connection, max_queued: int | None) -> None:
+    (queued,) = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
+    if max_queued is not None and queued >= max_queued:
+        raise QueueFullError(f"{queued} jobs are waiting")
 
 
 def _one(connection: sqlite3.Connection, job_id: str) -> Job:

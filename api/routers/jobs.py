@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Response
@@ -101,6 +102,14 @@ class JobList(BaseModel):
     jobs: list[JobOut]
 
 
+@contextlib.contextmanager
+def _asking_to_come_back() -> Iterator[None]:
+    try:
+        yield
+    except QueueFullError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "60"}) from error
+
+
 @router.post(
     "",
     status_code=202,
@@ -124,7 +133,7 @@ async def submit(
     parameters, defaults = body.parameters.model_dump(mode="json"), {}
     if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
         defaults["model"] = service.active.id  # of this server: --model may have set it
-    try:
+    with _asking_to_come_back():
         job, _ = await run_in_threadpool(
             service.jobs.submit,
             body.type,
@@ -133,8 +142,6 @@ async def submit(
             defaults=defaults,
             max_queued=service.settings.max_jobs,
         )
-    except QueueFullError as error:
-        raise HTTPException(503, str(error), {"Retry-After": "60"}) from error
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 
@@ -169,7 +176,10 @@ async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
 )
 async def resume(job_id: Id, service: ServiceOf) -> JobOut:
     """Let a job that failed or was cancelled wait again; it keeps its id and what it has computed."""
-    return JobOut.of(await run_in_threadpool(service.jobs.resume, job_id))
+    with _asking_to_come_back():
+        return JobOut.of(
+            await run_in_threadpool(service.jobs.resume, job_id, max_queued=service.settings.max_jobs)
+        )
 
 
 @router.get("/{job_id}/log", response_class=PlainTextResponse)

@@ -2,6 +2,7 @@
 // function from what the service answered; nothing is computed here.
 
 import { lineChart } from "./chart.js";
+import { chosenFiles, droppedFiles, nameOf } from "./files.js";
 import { get, getBlob, key, post, postFile, setKey } from "./http.js";
 import { openJobs, startJobs } from "./jobs.js";
 import { colourOf, show } from "./viewer.js";
@@ -13,7 +14,7 @@ const EXAMPLES = {
 };
 const STEPS = 5; // strains on each side of zero
 const byId = (id) => document.getElementById(id);
-const state = { structures: [], predictions: [], frame: 0, model: null, turn: 0 };
+const state = { structures: [], predictions: [], frame: 0, model: null, turn: 0, strainTurn: 0 };
 
 // Text
 
@@ -57,26 +58,47 @@ function complain(problem) {
 
 // Predictions
 
-async function predictFile(name, content) {
-  const turn = ++state.turn;
+// files: [{ path, content }], in the order of the series.
+async function predictFiles(files) {
+  const turn = ++state.turn, status = byId("status");
+  const title = files.length > 1 ? `${files.length} files` : nameOf(files[0].path);
   byId("problem").hidden = true;
-  byId("status").textContent = "Reading…";
+  status.textContent = "Reading…";
   try {
-    const { structures } = await postFile("/v1/structures/file", name, content);
-    if (turn !== state.turn) return;
-    byId("status").textContent =
-      `Predicting ${structures.length} structure${structures.length > 1 ? "s" : ""}…`;
     const began = performance.now();
-    const { predictions } = await post("/v1/predictions", { structures });
+    const structures = await fromEach(files, "/v1/structures/file", "structures");
     if (turn !== state.turn) return; // another file came in the meantime
+    status.textContent = `Predicting ${structures.length} structure${structures.length > 1 ? "s" : ""}…`;
+    // The files again: as JSON, what was read of a large one is more than a request may hold.
+    const predictions = await fromEach(files, "/v1/predictions/file", "predictions");
+    if (turn !== state.turn) return;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    byId("status").textContent = `${name}: ${structures.length} predicted in ${seconds} s.`;
+    status.textContent = `${title}: ${structures.length} predicted in ${seconds} s.`;
     Object.assign(state, { structures, predictions, frame: 0 });
     drawResults();
     await drawSeries(turn);
   } catch (problem) {
     if (turn === state.turn) complain(problem);
   }
+}
+
+// What the service answers for each file under a name, all in one list.
+async function fromEach(files, route, name) {
+  const found = [];
+  for (const { path, content } of files) {
+    try {
+      found.push(...(await postFile(route, nameOf(path), content))[name]);
+    } catch (problem) {
+      if (files.length > 1) problem.message = `${path}: ${problem.message}`;
+      throw problem;
+    }
+  }
+  return found;
+}
+
+function takeFiles(files) {
+  if (files.length) predictFiles(files);
+  else complain({ message: "There is no file of structures: POSCAR, CONTCAR, .vasp, .extxyz, .xyz or .cif." });
 }
 
 function drawResults() {
@@ -87,6 +109,8 @@ function drawResults() {
   byId("frame").value = 0;
   byId("strain-chart").replaceChildren();
   byId("strain-status").textContent = "";
+  byId("run-strain").disabled = false;
+  state.strainTurn++; // a curve on its way is of another structure
   drawFrame();
 }
 
@@ -149,12 +173,11 @@ async function drawSeries(turn) {
   drawTable();
   let points, titles, note = "";
   if (sameAtoms(structures)) {
-    const found = await post("/v1/properties/migration-barrier", { structures });
+    note = await barrierOf(structures);
     if (turn !== state.turn) return;
     byId("series-title").textContent = "Energy along the frames";
-    note = `Highest minus lowest energy: ${found.barrier.toFixed(3)} ± ${found.barrier_spread.toFixed(3)} eV; ` +
-      "for the images of a migration path this is the barrier.";
-    points = found.relative_energies.map((y, i) => point(i + 1, y, 0, i, `${y.toFixed(3)} eV`));
+    const relative = predictions.map((p) => p.energy - predictions[0].energy);
+    points = relative.map((y, i) => point(i + 1, y, 0, i, `${y.toFixed(3)} eV`));
     titles = { x: "frame", y: "energy − first (eV)", name: "Energy along the frames" };
   } else {
     byId("series-title").textContent = "Formation energy of each structure";
@@ -167,6 +190,16 @@ async function drawSeries(turn) {
   }
   byId("series-note").textContent = note;
   byId("series-chart").replaceChildren(lineChart(points, titles));
+}
+
+async function barrierOf(structures) {
+  try {
+    const found = await post("/v1/properties/migration-barrier", { structures });
+    return `Highest minus lowest energy: ${found.barrier.toFixed(3)} ± ${found.barrier_spread.toFixed(3)} eV; ` +
+      "for the images of a migration path this is the barrier.";
+  } catch (problem) {
+    return `No barrier: ${problem.message}`; // the energies are known all the same
+  }
 }
 
 const point = (x, y, spread, i, label) =>
@@ -213,14 +246,14 @@ function downloadTable() {
 const largestStrain = () => Number(byId("range").value) / 100;
 
 async function drawStrain() {
-  const status = byId("strain-status"), turn = state.turn;
+  const status = byId("strain-status"), turn = ++state.strainTurn;
   const strains = Array.from({ length: 2 * STEPS + 1 }, (_, i) => ((i - STEPS) / STEPS) * largestStrain());
   status.textContent = `Predicting ${strains.length} strained structures…`;
   byId("run-strain").disabled = true;
   try {
     const found = await post("/v1/properties/bulk-modulus",
       { structures: [state.structures[state.frame]], strains });
-    if (turn !== state.turn) return;
+    if (turn !== state.strainTurn) return; // the slider, or another structure, asked for another curve
     const n = state.predictions[state.frame].n_atoms;
     const points = found.curve.map((p, i) => ({
       x: found.volumes[i] / n, y: p.energy / n, spread: p.uncertainty, outside: p.extrapolating,
@@ -230,9 +263,9 @@ async function drawStrain() {
       { x: "volume per atom (Å³)", y: "energy per atom (eV)", name: "Energy against volume" }));
     status.textContent = modulusText(found, n);
   } catch (problem) {
-    status.textContent = problem.message;
+    if (turn === state.strainTurn) status.textContent = problem.message;
   } finally {
-    byId("run-strain").disabled = false;
+    if (turn === state.strainTurn) byId("run-strain").disabled = false;
   }
 }
 
@@ -336,8 +369,7 @@ function takeDrops(card) {
   card.addEventListener("drop", (event) => {
     event.preventDefault();
     card.classList.remove("over");
-    const file = event.dataTransfer.files[0];
-    if (file) predictFile(file.name, file);
+    droppedFiles(event.dataTransfer).then(takeFiles).catch(complain);
   });
 }
 
@@ -352,15 +384,17 @@ function start() {
   for (const [title, file] of Object.entries(EXAMPLES)) {
     const button = made("button", title, { type: "button", class: "button light" });
     button.addEventListener("click", async () =>
-      predictFile(file, await (await fetch(`/static/examples/${file}`)).blob()));
+      predictFiles([{ path: file, content: await (await fetch(`/static/examples/${file}`)).blob() }]));
     byId("examples").append(button);
   }
   takeDrops(byId("drop"));
-  byId("file").addEventListener("change", ({ target }) => {
-    if (target.files[0]) predictFile(target.files[0].name, target.files[0]);
-    target.value = ""; // the same file can be chosen again
-  });
-  byId("paste").addEventListener("click", () => predictFile("pasted", byId("text").value));
+  for (const id of ["file", "folder"]) {
+    byId(id).addEventListener("change", ({ target }) => {
+      takeFiles(chosenFiles(target.files));
+      target.value = ""; // the same files can be chosen again
+    });
+  }
+  byId("paste").addEventListener("click", () => predictFiles([{ path: "pasted", content: byId("text").value }]));
   byId("frame").addEventListener("input", ({ target }) => {
     state.frame = Number(target.value);
     drawFrame();

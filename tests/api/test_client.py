@@ -1,16 +1,20 @@
 """The Python clients and the ASE calculator against a real server."""
 
 import asyncio
+import copy
+import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import ase.io
+import numpy as np
 import pytest
 from ase import Atoms
 
 from atomscatter import Ensemble, ScatteringCalculator
 from atomscatter.client import AsyncClient, Client, ServiceError
 from atomscatter.errors import ConfigError, StructureError
+from atomscatter.radial import radial_distribution
 from tests.api.conftest import ROOT, free_port, serving
 
 EXAMPLES = ROOT / "api/static/examples"
@@ -47,6 +51,52 @@ def test_files_properties_and_models(remote, local):
     assert remote.activate(local.model_id)["active"] == local.model_id
 
 
+def test_one_structure_in_place_of_a_list_and_arrays_in_place_of_lists(remote, local, samples):
+    strains = np.linspace(-0.02, 0.02, 5)
+    found = remote.bulk_modulus(samples[0], strains=strains)
+    assert found == remote.bulk_modulus([samples[0]], strains=list(strains))
+    assert len(found["volumes"]) == 5
+    assert remote.predict_many(samples[0]) == [remote.predict(samples[0])]
+    assert remote.predict_many(iter(samples[:2])) == remote.predict_many(samples[:2])
+
+
+def test_radial_distribution_and_model_card(remote, local, samples):
+    found = remote.rdf(samples[0], cutoff=5.0, width=0.25)
+    r, functions = radial_distribution(samples[0], cutoff=5.0, width=0.25)
+    assert found["r"] == pytest.approx(r)
+    assert {tuple(p["elements"]): p["g"] for p in found["pairs"]} == {
+        pair: pytest.approx(g) for pair, g in functions.items()
+    }
+    card = remote.model(local.model_id)
+    assert card["active"] is True
+    assert card["species"] == list(local.scattering.species)
+    assert card["training"] == local.card
+    with pytest.raises(ServiceError) as caught:
+        remote.model("0" * 16)
+    assert caught.value.status == 404
+
+
+def test_copies_have_the_settings_and_connections_of_their_own(server, samples, local):
+    calculator = ScatteringCalculator(url=Client(server[1], key="secret-word", patience=3))
+    copies = [copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))]
+    energy = local.predict(samples[0]).energy
+    calculator._predictor.close()
+    for found in copies:
+        atoms = samples[0].copy()
+        atoms.calc = found
+        assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-12)
+        assert found._predictor.patience == 3
+        assert found._predictor._client.headers["X-API-Key"] == "secret-word"
+        assert repr(found._predictor) == f"Client({server[1]!r})"
+
+    async def copied():
+        async with copy.deepcopy(AsyncClient(server[1], key="secret-word")) as client:
+            assert "secret-word" not in repr(client)
+            return await client.predict(samples[0])
+
+    assert asyncio.run(copied()).energy == pytest.approx(energy, rel=1e-12)
+
+
 def test_asynchronous(server, samples, remote):
     async def both():
         async with AsyncClient(server[1]) as client:
@@ -58,6 +108,8 @@ def test_asynchronous(server, samples, remote):
             curve = await client.voltage(ase.io.read(EXAMPLES / "concentrations.extxyz", ":"))
             models = await client.models()
             assert await client.activate(models["active"]) == models
+            assert await client.model(models["active"]) == remote.model(models["active"])
+            assert await client.rdf(images[0]) == remote.rdf(images[0])
             return [first, second], file, barrier, modulus, curve
 
     answers, file, barrier, modulus, curve = asyncio.run(both())

@@ -13,10 +13,12 @@ import httpx
 import psutil
 import pytest
 
+from api.app import create_app
 from atomscatter.client import AsyncClient, Client
 from service.api_keys import new_key
 from service.demo_data import load_sample
 from service.feature_store import FeatureStore, chunk_name
+from service.settings import ServeSettings
 from tests.api.conftest import as_json, assert_problem, serving
 
 ENDED = {"succeeded", "failed", "cancelled"}
@@ -222,6 +224,25 @@ def test_a_cancelled_job_goes_on_where_it_was(working, place, dataset):
     assert before.items() <= after.items(), "nothing was computed again"
     assert_problem(client.post(f"/v1/jobs/{job_id}/resume"), 409)
     assert_problem(client.post(f"/v1/jobs/{'0' * 16}/resume"), 404)
+
+
+def test_a_full_queue_takes_no_resumed_job(tmp_path):
+    app = create_app(ServeSettings(state=tmp_path, max_jobs=1))
+    service = app.state.service
+    service._jobs = ledger = service.directory.ledger()  # without a runner: what waits goes on waiting
+    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    ledger.cancel(job.id)
+    ledger.submit("evaluate", {"dataset": "b"})
+
+    async def resumed():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post(f"/v1/jobs/{job.id}/resume")
+
+    answer = asyncio.run(resumed())
+    assert_problem(answer, 503)
+    assert answer.headers["Retry-After"] == "60"
+    assert ledger.get(job.id).state == "cancelled"
 
 
 def test_a_job_whose_process_is_killed_is_tried_again(working, place, dataset):

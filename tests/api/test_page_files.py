@@ -1,6 +1,7 @@
 """What the page asks the service for."""
 
 import io
+import re
 
 import ase.io
 import numpy as np
@@ -42,7 +43,8 @@ def test_plots_that_are_not_there(client):
 
 
 @pytest.mark.parametrize(
-    "name", ["main.js", "http.js", "chart.js", "viewer.js", "style.css", "vendor/3Dmol-min.js"]
+    "name",
+    ["main.js", "http.js", "chart.js", "viewer.js", "files.js", "style.css", "vendor/3Dmol-min.js"],
 )
 def test_the_page_has_its_files(client, name):
     assert client.get(f"/static/{name}").status_code == 200
@@ -53,3 +55,14 @@ def test_the_page_needs_no_other_server():
         if path.suffix in (".html", ".js", ".css"):
             assert "https://" not in path.read_text(), path
             assert "http://" not in path.read_text().replace("http://www.w3.org/2000/svg", ""), path
+
+
+def test_the_description_of_the_api_needs_no_other_server(client):
+    answer = client.get("/docs")
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"] == client.get("/").headers["content-security-policy"]
+    files = re.findall(r'(?:src|href)="([^"]*)"', answer.text)
+    assert len(files) == 4
+    for file in files:
+        assert file.startswith("/static/")
+        assert client.get(file).status_code == 200

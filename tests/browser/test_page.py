@@ -117,6 +117,105 @@ def test_a_migration_path_draws_its_barrier(page):
     page.screenshot(path=SCREENSHOTS / "migration.png", full_page=True)
 
 
+@pytest.fixture
+def neb(tmp_path):
+    """Folder of a VASP calculation, its images, and their energies by the model."""
+    frames = ase.io.read(EXAMPLES / "migration-path.extxyz", ":")
+    frames = [*frames, *frames[-2::-1]][:11]
+    for i, atoms in enumerate(frames):
+        folder = tmp_path / "neb" / str(i)  # 10 comes after 2
+        folder.mkdir(parents=True)
+        atoms.calc = None
+        ase.io.write(folder / "POSCAR", atoms, format="vasp")
+        (folder / "OUTCAR").write_text("not a structure\n")
+    first, second = tmp_path / "neb/1", tmp_path / "neb/2"
+    shutil.copy(first / "POSCAR", first / "CONTCAR")
+    shutil.copy(tmp_path / "neb/5/POSCAR", first / "POSCAR")  # where image 1 started
+    (second / "CONTCAR").write_text("")  # of a step that did not end
+    model = Ensemble.load(embedded_model())
+    return tmp_path / "neb", [model.predict(a).energy for a in frames]
+
+
+def assert_series(page, energies):
+    """The images are shown in their order, with their barrier."""
+    expect(page.locator("#status")).to_contain_text(f"{len(energies)} files: {len(energies)} predicted in")
+    expect(page.locator("#series-note")).to_contain_text("eV")
+    assert number(page.locator("#series-note").text_content()) == pytest.approx(np.ptp(energies), abs=6e-4)
+    shown = page.locator("#table tbody tr td:nth-child(3)").all_text_contents()
+    assert [float(text) for text in shown] == pytest.approx(energies, abs=1e-4)
+    labels = page.locator("#series-chart circle title").all_text_contents()
+    drawn = [float(label.split(": ")[1].split()[0]) for label in labels]
+    assert drawn == pytest.approx(np.subtract(energies, energies[0]), abs=1e-3)
+
+
+def test_a_folder_of_a_neb_draws_its_barrier(page, neb):
+    folder, energies = neb
+    page.set_input_files("#folder", folder)
+    assert_series(page, energies)
+    page.screenshot(path=SCREENSHOTS / "neb.png", full_page=True)
+
+
+def test_a_dropped_folder_draws_its_barrier(page, neb):
+    folder, energies = neb
+    box = page.locator("#drop").bounding_box()
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    devtools = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": box["x"] + 30, "y": box["y"] + 30, "data": data}
+        devtools.send("Input.dispatchDragEvent", event)
+    assert_series(page, energies)
+
+
+def test_several_files_are_one_series_in_the_order_of_their_names(page, neb, tmp_path):
+    folder, energies = neb
+    files = []
+    for i in (10, 0, 2):
+        files.append(tmp_path / f"image-{i}.vasp")
+        shutil.copy(folder / str(i) / "POSCAR", files[-1])
+    page.set_input_files("#file", files)
+    assert_series(page, [energies[i] for i in (0, 2, 10)])
+    (tmp_path / "image-1.vasp").write_text("nonsense")
+    page.set_input_files("#file", [*files, tmp_path / "image-1.vasp"])
+    expect(page.locator("#problem")).to_contain_text("image-1.vasp: ")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "OUTCAR").write_text("not a structure\n")
+    page.set_input_files("#folder", tmp_path / "empty")
+    expect(page.locator("#problem")).to_contain_text("no file of structures")
+
+
+def test_a_file_whose_json_would_be_too_large_is_predicted(browser, tmp_path):
+    with serving(tmp_path / "state", "--workers", "1", max_body_bytes=16_384) as (_, url):
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+        page.set_default_timeout(60_000)
+        page.goto(url)
+        page.set_input_files("#file", EXAMPLES / "migration-path.extxyz")
+        expect(page.locator("#series-note")).to_have_text("No barrier: the body has more than 16384 bytes")
+        n = len(ase.io.read(EXAMPLES / "migration-path.extxyz", ":"))
+        assert page.locator("#series-chart circle").count() == n
+        expect(page.locator("#problem")).to_be_hidden()
+        page.close()
+
+
+def test_a_late_strain_curve_does_not_replace_a_newer_one(page):
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    page.get_by_role("button", name="Compute bulk modulus").click()
+    expect(page.locator("#strain-status")).to_contain_text("ulk modulus")
+    held = []
+    page.route("**/bulk-modulus", lambda route: route.continue_() if held else held.append(route))
+    page.locator("#range").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#strain-chart circle title").last).to_contain_text("6.0 %")
+    expect(page.get_by_role("button", name="Compute bulk modulus")).to_be_enabled()
+    status = page.locator("#strain-status").text_content()
+    with page.expect_response("**/bulk-modulus") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(500)  # enough to draw it
+    expect(page.locator("#strain-chart circle title").last).to_contain_text("6.0 %")
+    assert page.locator("#strain-status").text_content() == status
+
+
 def test_pasted_text_and_its_problems(page):
     page.locator("summary").click()
     page.fill("#text", "nonsense")
@@ -152,6 +251,20 @@ def test_the_model_page(page):
         assert image.evaluate("i => i.complete && i.naturalWidth > 0") or page.wait_for_timeout(1000) is None
     expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
     page.screenshot(path=SCREENSHOTS / "model.png", full_page=True)
+
+
+def test_the_description_of_the_api_is_shown(page):
+    """From this server alone, and under the same content security policy."""
+    refused = []
+    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+    page.get_by_role("link", name="API").click()
+    operations = page.locator(".opblock")
+    expect(operations.filter(has_text="/v1/predictions/file")).to_be_visible()
+    assert operations.count() > 15
+    operations.filter(has_text="/v1/properties/migration-barrier").locator("button").first.click()
+    expect(page.locator(".opblock-body")).to_contain_text("along the ordered images of one path")
+    assert refused == []
+    page.screenshot(path=SCREENSHOTS / "docs.png")
 
 
 def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
@@ -253,3 +366,7 @@ def test_jobs_are_started_and_watched(page, tmp_path):
     expect(training).to_contain_text("train")
     training.get_by_role("button", name="Cancel").click()
     expect(training).to_contain_text("cancelled", timeout=60_000)
+    training.get_by_role("button", name="Resume").click()
+    # The job is under way again, and ends by itself: three paths are not enough for its five folds.
+    expect(training).to_contain_text("failed", timeout=90_000)
+    expect(training).to_contain_text("folds")

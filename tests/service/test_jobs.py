@@ -84,6 +84,19 @@ def test_a_full_queue_still_knows_the_keys_of_its_jobs(ledger):
     assert ledger.all() == [job]
 
 
+def test_a_full_queue_takes_no_resumed_job(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    ledger.cancel(job.id)
+    other, _ = ledger.submit("evaluate", {"dataset": "b"})
+    with pytest.raises(QueueFullError, match="1 jobs are waiting"):
+        ledger.resume(job.id, max_queued=1)
+    with pytest.raises(JobStateError, match="is queued"):
+        ledger.resume(other.id, max_queued=1)
+    assert ledger.get(job.id).state == "cancelled"
+    ledger.start(other.id)
+    assert ledger.resume(job.id, max_queued=1).state == "queued"
+
+
 def test_readers_do_not_wait_for_a_writer(ledger):
     job, _ = ledger.submit("evaluate", {"dataset": "a"})
     with ledger._transaction() as connection:
