@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import structlog
@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from ase.io import iread
-from ase.io.extxyz import read_xyz
+from ase.io.extxyz import key_val_str_to_dict, read_xyz
 from ase.io.formats import (
     PEEK_BYTES,
     UnknownFileTypeError,
@@ -36,6 +36,7 @@ from atomscatter.structures import MIN_DISTANCE, check_atoms
 _REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
 _XYZ_FORMATS = {"xyz", "extxyz"}
 MAX_ATOMS = 10_000_000
+MAX_COLUMNS = 1000  # of an extended XYZ file
 
 
 @dataclass
@@ -339,13 +340,32 @@ def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
     if n_atoms == 0:
         return "has no atoms"
     try:
-        atoms: Atoms = next(read_xyz(io.StringIO("".join(lines)), index=slice(0, 1)))
+        info = functools.partial(_frame_info, n_words=len(lines[2].split()))
+        frames = read_xyz(io.StringIO("".join(lines)), index=slice(0, 1), properties_parser=info)
+        atoms: Atoms = next(frames)
         return atoms
+    except _UnusableError as error:
+        return str(error)
     except Exception as error:  # ASE lets KeyError, ValueError, XYZError and others through
         # Of a symbol that it does not know, ASE says no more than KeyError: 'Qq'.
         if isinstance(error, KeyError) and any(str(error).strip("'") in line.split() for line in lines[2:]):
             return f"contains {error}, which is no element"
         return f"cannot be parsed: {_one_line(error)}"
+
+
+def _frame_info(comment: str, n_words: int) -> dict[str, Any]:
+    """What a frame's second line says; columns that its first atom does not have are refused.
+
+    ASE makes something for each column that is announced, before it looks at the atoms.
+    """
+    info: dict[str, Any] = key_val_str_to_dict(comment)
+    columns = [int(count) for count in str(info.get("Properties", "")).split(":")[2::3]]
+    if any(count < 1 for count in columns) or sum(columns) > min(n_words, MAX_COLUMNS):
+        raise _UnusableError(
+            f"Properties announces {sum(columns)} columns; its first atom has {n_words},"
+            f" and each property needs 1 to {MAX_COLUMNS}"
+        )
+    return info
 
 
 # Structures

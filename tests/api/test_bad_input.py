@@ -299,6 +299,16 @@ class Evil:
 
 XYZ = b'2\nLattice="10 0 0 0 10 0 0 0 10" pbc="T T T"\nLi 0 0 0\nSi 2.5 2.5 2.5\n'
 POSCAR = b"x\n1.0\n10 0 0\n0 10 0\n0 0 10\nLi Si\n1 1\nCartesian\n0 0 0\n2.5 2.5 2.5\n"
+
+
+def poscar_of(counts):
+    return POSCAR.replace(b"\n1 1\n", b"\n" + counts + b"\n")
+
+
+def with_columns(properties):
+    return XYZ.replace(b" pbc", b" Properties=species:S:1:pos:R:" + properties + b" pbc")
+
+
 FILES = {  # name: (file name, content, status, words)
     "pickle": ("a.traj", pickle.dumps(Evil()), 415, "binary"),
     "binary pickle named xyz": ("a.xyz", pickle.dumps(Evil(), protocol=4), 415, "binary"),
@@ -320,7 +330,32 @@ FILES = {  # name: (file name, content, status, words)
     "xyz of an unknown element": ("a.xyz", XYZ.replace(b"Si", b"Qq"), 422, "no element"),
     "xyz of another element": ("a.xyz", XYZ.replace(b"Si", b"Na"), 422, "Na"),
     "second frame is bad": ("a.xyz", XYZ + XYZ.replace(b"2.5 2.5 2.5", b"0 0 0.1"), 422, "atom 0"),
-    "poscar of 1e12 atoms": ("POSCAR", POSCAR.replace(b"\n1 1\n", b"\n1000000000000 1\n"), 422, "claims"),
+    "poscar of 1e12 atoms": ("POSCAR", poscar_of(b"1000000000000 1"), 422, "claims"),
+    "poscar of 1_000_000_000 atoms": ("POSCAR", poscar_of(b"1_000_000_000 1"), 422, "claims"),
+    "poscar of 20_000_000 atoms": ("POSCAR", poscar_of(b"20_000_000"), 422, "claims"),
+    "poscar of +20000000 atoms": ("POSCAR", poscar_of(b"+20000000"), 422, "claims"),
+    "poscar of as many atoms as it takes back": ("POSCAR", poscar_of(b"30000000 -30000000"), 422, "claims"),
+    "poscar of many atoms, old line ends": (
+        *("POSCAR", poscar_of(b"20000000 1").replace(b"\n", b"\r")),
+        *(422, "claims"),
+    ),
+    "poscar of many atoms after a form feed": (
+        *("POSCAR", poscar_of(b"20000000 1").replace(b"x", b"\x0c\x0c\x0cx", 1)),
+        *(422, "claims"),
+    ),
+    "poscar with a very long line": ("POSCAR", poscar_of(b"00 " * 1_000_000), 422, "longer"),
+    "xyz of a million columns": ("a.xyz", with_columns(b"1000000"), 422, "columns"),
+    "xyz of 1e8 columns": ("a.xyz", with_columns(b"100_000_000"), 422, "columns"),
+    "xyz of columns that are taken back": (
+        *("a.xyz", with_columns(b"1000000:extra:R:-999997")),
+        *(422, "columns"),
+    ),
+    "xyz of a million columns that it has": (
+        *("a.xyz", with_columns(b"1000000").replace(b"Li 0 0 0", b"Li" + b" 0" * 1_000_000)),
+        *(422, "columns"),
+    ),
+    "a million bad frames": ("a.xyz", b"0\n\n" * 1_000_000, 422, "no atoms"),
+    "too many frames": ("a.xyz", XYZ * 50_000, 422, "more than"),
     "poscar cut off": ("POSCAR", POSCAR[:40], 422, "cannot be parsed"),
     "poscar of words": ("POSCAR", b"a\nb\nc\nd\ne\nf\ng\n", 422, "cannot be parsed"),
     "cif of nothing": ("a.cif", b"data_x\n", 422, "no structure"),
@@ -351,6 +386,19 @@ def test_nothing_but_the_ending_of_a_name_is_looked_at(client, name):
     answer = client.post("/v1/predictions/file", files={"file": (name, XYZ)})
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize("columns", [b"1000000", b"100_000_000", b"1000000:extra:R:-999997"])
+def test_columns_of_a_training_set_that_are_not_there(ask, columns):
+    found = assert_problem(ask("/v1/datasets", files={"file": ("a.xyz", with_columns(columns))}), 422)
+    assert "columns" in found["errors"][0]["detail"]
+
+
+def test_no_more_than_a_thousand_problems_are_named(ask):
+    found = assert_problem(
+        ask("/v1/predictions/file", files={"file": ("a.xyz", b"0\n\n" * 1_000_000)}), 422
+    )
+    assert [e["index"] for e in found["errors"]] == list(range(1000))
 
 
 def test_a_database_is_refused(ask, tmp_path):
