@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from ase.io import iread
+from ase.io.cif import parse_cif
 from ase.io.extxyz import key_val_str_to_dict, read_xyz
 from ase.io.formats import (
     PEEK_BYTES,
@@ -35,8 +36,12 @@ from atomscatter.structures import MIN_DISTANCE, check_atoms
 # Databases, folders, and an input language that opens further files: names in them are not data.
 _REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
 _XYZ_FORMATS = {"xyz", "extxyz"}
+_FULL = 0.999  # occupancy, with the digits that files leave out
 MAX_ATOMS = 10_000_000
 MAX_COLUMNS = 1000  # of an extended XYZ file
+MAX_OPERATIONS = 192  # of a space group, those of F m -3 m
+MAX_CIF_POSITIONS = 40_000
+"""Sites times symmetry operations of a CIF: ASE makes and compares so many positions, in about a second."""
 
 
 @dataclass
@@ -244,7 +249,9 @@ def _read_other(file: Path, name: str) -> Iterator[_Frame]:
     if ioformats[name].acceptsfd:
         mode = "rb" if ioformats[name].isbinary else "r"
         with contextlib.closing(open_with_compression(str(file), mode)) as stream:
-            yield from _guarded(iread(stream, index=slice(None), format=name))
+            yield from _guarded(
+                _read_cif(stream) if name == "cif" else iread(stream, index=slice(None), format=name)
+            )
         return
     # Some readers want a name: they get one in which there is nothing to find.
     with tempfile.TemporaryDirectory() as directory:
@@ -252,6 +259,22 @@ def _read_other(file: Path, name: str) -> Iterator[_Frame]:
         with contextlib.closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
             shutil.copyfileobj(source, copy)
         yield from _guarded(iread(str(plain), index=slice(None), format=name))
+
+
+def _read_cif(stream: IO[bytes]) -> Iterator[Atoms]:
+    """As ASE reads it, but that the work of applying the symmetry is known before it is done."""
+    for block in parse_cif(stream):
+        if not block.has_structure():
+            continue
+        if block.get_cell().rank == 3:
+            n_sites = len(block.get_symbols())
+            n_operations = len(block.get_spacegroup(subtrans_included=True).get_symop())
+            if n_operations > MAX_OPERATIONS or n_sites * n_operations > MAX_CIF_POSITIONS:
+                raise _UnusableError(
+                    f"has {n_sites} sites and {n_operations} symmetry operations; possible are"
+                    f" {MAX_OPERATIONS} operations and {MAX_CIF_POSITIONS} positions made by them"
+                )
+        yield block.get_atoms()
 
 
 def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
@@ -263,6 +286,9 @@ def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
                 warnings.simplefilter("ignore")  # remarks on spelling; what matters is checked here
                 atoms = next(frames)
         except StopIteration:
+            return
+        except _UnusableError as error:
+            yield index, str(error)
             return
         except Exception as error:  # parsers raise whatever they stumble upon
             yield index, f"cannot be parsed: {_one_line(error)}"
@@ -380,7 +406,24 @@ def _usable(atoms: Atoms, vacuum: float | None, species: Collection[str] | None,
             )
         atoms.center(vacuum=vacuum, axis=tuple(np.flatnonzero(~atoms.pbc)))
         atoms.pbc = True
+    if _is_disordered(atoms):
+        raise _UnusableError("is disordered (partial occupancies)")
     check_atoms(atoms, species=species, min_distance=min_distance)
+
+
+def _is_disordered(atoms: Atoms) -> bool:
+    """Whether a site is shared or at times empty: the atoms would be another material's.
+
+    ASE's reader of CIF keeps the occupancies of each site by species, and the atom of the largest.
+    """
+    sites = atoms.info.get("occupancy")
+    if not isinstance(sites, dict):
+        return False
+    return any(
+        len(site) > 1 or any(isinstance(o, float | int) and o < _FULL for o in site.values())
+        for site in sites.values()
+        if isinstance(site, dict)
+    )
 
 
 def _energy(atoms: Atoms, key: str | None, needed: bool) -> float | None:

@@ -22,6 +22,9 @@ HEAD_BYTES = 8192
 MOST_PROBLEMS = 1000
 """Reading an upload ends with these, all of them named: a small file could have millions."""
 
+MAX_CIF_LINES = 20_000
+"""In all lists of a CIF together."""
+
 _SUFFIXES = {
     ".extxyz": "extxyz",
     ".xyz": "extxyz",
@@ -32,6 +35,7 @@ _SUFFIXES = {
 }
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?"
 _VECTOR = re.compile(rf"\s*(?:{_NUMBER}\s+){{2}}{_NUMBER}(?:\s|$)")
+_SITES = (b"_atom_site_fract_", b"_atom_site_cartn_", b"_atom_site_label", b"_atom_site_type_symbol")
 _COUNTS_BY_LINE = 7  # of a POSCAR: the counts of atoms are on its sixth or seventh line
 
 
@@ -88,6 +92,8 @@ def read_upload(
     kind = upload_format(name, content)
     if kind == "vasp":
         _check_poscar(content, max_atoms)
+    if kind == "cif":
+        _check_cif(content, max_atoms)
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
@@ -140,6 +146,30 @@ def _check_poscar(content: bytes, max_atoms: int) -> None:
             raise UploadError(
                 [(0, f"claims {claimed:.6g} atoms; the file does not have them, or more than {max_atoms}")]
             )
+
+
+def _check_cif(content: bytes, max_atoms: int) -> None:
+    """Refuse longer lists than a structure needs: the parser takes its time for each line of them.
+
+    What is counted are lines; a row of a list is never less than one.
+    """
+    in_list = of_sites = in_names = False
+    n_lines = n_sites = 0
+    for raw in io.BytesIO(content):
+        line = raw.strip().lower()
+        if line.startswith((b"loop_", b"data_")):
+            in_list = in_names = line.startswith(b"loop_")
+            of_sites, n_sites = False, 0
+        elif line.startswith(b"_"):
+            in_list = in_list and in_names
+            of_sites = in_list and (of_sites or line.startswith(_SITES))
+        elif in_list and line:
+            in_names = False
+            n_lines, n_sites = n_lines + 1, n_sites + of_sites
+            if n_sites > max_atoms:
+                raise UploadError([(0, f"has more than {max_atoms} sites, which are not accepted")])
+            if n_lines > MAX_CIF_LINES:
+                raise UploadError([(0, f"has more than {MAX_CIF_LINES} lines of lists")])
 
 
 def _counts(line: str) -> Iterator[int]:
