@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from atomscatter.errors import (
@@ -82,7 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Make an app answer with problem documents only (unexpected errors: api.middleware.Observed)."""
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(AtomscatterError, _on_ours)
+    app.add_exception_handler(AtomscatterError, on_library_error)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -126,7 +127,8 @@ def _methods(request: Request) -> set[str]:
     return {method.upper() for method in described.get(template, {})}
 
 
-def _on_ours(_: Request, error: Exception) -> JSONResponse:
+def on_library_error(request: Request, error: Exception) -> JSONResponse:
+    """The problem document of one of the library's errors."""
     status = next(STATUS[kind] for kind in [*type(error).__mro__, AtomscatterError] if kind in STATUS)
     if isinstance(error, BusyError):
         return problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
@@ -136,8 +138,19 @@ def _on_ours(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, UploadError):
         errors = [{"pointer": "/file", "index": i, "detail": reason} for i, reason in error.problems]
         return problem(status, f"{len(errors)} problems in the file", errors=errors)
+    if isinstance(error, OverrunError):
+        place = {"pointer": f"/{_field_of(request)}", "index": None, "detail": str(error)}
+        return problem(status, str(error), errors=[place])
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, str(error), headers=headers)
+
+
+def _field_of(request: Request) -> str:
+    """Field that the structures of a request came in."""
+    route = request.scope.get("route")
+    field = route.body_field if isinstance(route, APIRoute) else None
+    names = getattr(field.field_info.annotation if field else None, "model_fields", {})
+    return next((name for name in ("file", "structures", "structure") if name in names), "")
 
 
 STATUS[AtomscatterError] = 500

@@ -35,6 +35,8 @@ from atomscatter.structures import MIN_DISTANCE, check_atoms
 
 # Databases, folders, and an input language that opens further files: names in them are not data.
 _REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
+NOT_PERIODIC = "is not periodic in all three directions"
+NO_ENERGY = "has no energy"
 _XYZ_FORMATS = {"xyz", "extxyz"}
 _FULL = 0.999  # occupancy, with the digits that files leave out
 MAX_ATOMS = 10_000_000
@@ -400,10 +402,7 @@ def _frame_info(comment: str, n_words: int) -> dict[str, Any]:
 def _usable(atoms: Atoms, vacuum: float | None, species: Collection[str] | None, min_distance: float) -> None:
     if len(atoms) and not atoms.pbc.all() and np.isfinite(atoms.positions).all():
         if vacuum is None:
-            raise _UnusableError(
-                "is not periodic in all three directions; --vacuum 10 would place it in a periodic box"
-                " with 10 Å of vacuum on each side"
-            )
+            raise _UnusableError(NOT_PERIODIC)
         atoms.center(vacuum=vacuum, axis=tuple(np.flatnonzero(~atoms.pbc)))
         atoms.pbc = True
     if _is_disordered(atoms):
@@ -448,8 +447,8 @@ def _no_energy(atoms: Atoms, key: str | None) -> str:
     numbers = [k for k, v in atoms.info.items() if isinstance(v, float | np.floating)]
     known = f" (numbers in its info: {', '.join(sorted(numbers))})" if numbers else ""
     if key is None:
-        return f"has no energy; --energy-key names the info key that holds it{known}"
-    return f"has no energy under the key {key!r} given with --energy-key{known}"
+        return f"{NO_ENERGY}{known}"
+    return f"{NO_ENERGY} under the key {key!r}{known}"
 
 
 def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_file: bool) -> str:
@@ -459,7 +458,7 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
         return f"{source}#{index}"
     value = atoms.info.get(key)
     if value is None:
-        raise _UnusableError(f"has no path id: no {key!r} in its info (--path-key)")
+        raise _UnusableError(f"has no path id: no {key!r} in its info")
     if isinstance(value, np.ndarray | list | dict):
         raise _UnusableError(f"path id {key!r} is not a single value")
     return str(value)

@@ -10,9 +10,15 @@ import zipfile
 
 import httpx
 import pytest
+from fastapi import Request
+from fastapi.routing import APIRoute
 
+from api.app import create_app
+from api.errors import on_library_error
+from service.settings import ServeSettings
 from tests.api.conftest import assert_problem
 from tests.api.usage import Usage
+from workers.prediction_pool import OverrunError
 
 CELL = [[10.0, 0, 0], [0, 10.0, 0], [0, 0, 10.0]]
 SITES = [[0.0, 0, 0], [2.5, 2.5, 2.5]]
@@ -182,6 +188,22 @@ OTHER_ROUTES = {  # name: (path, body, JSON pointer)
 }
 
 
+RADIAL = {  # name: cell
+    "skewed by a million Å": [[10, 0, 0], [1e6, 10, 0], [0, 0, 10]],
+    "of 0.6 Å": scaled(0.06),
+    "as thin as an atom": [[3, 0, 0], [0, 0.6, 0], [0, 0, 0.6]],
+}
+
+
+@pytest.mark.parametrize("name", RADIAL)
+def test_cells_with_too_many_images_have_no_radial_distribution(ask, name):
+    one = structure(cell=RADIAL[name], sites=SITES[:1], species=["Li"])
+    answer = ask("/v1/properties/radial-distribution", json={"structure": one, "cutoff": 20, "width": 0.01})
+    first = assert_problem(answer, 422)["errors"][0]
+    assert first["pointer"] == "/structure"
+    assert "images" in first["detail"]
+
+
 @pytest.mark.parametrize("name", OTHER_ROUTES)
 def test_properties_name_the_field(ask, name):
     path, content, pointer = OTHER_ROUTES[name]
@@ -305,6 +327,20 @@ def poscar_of(counts):
     return POSCAR.replace(b"\n1 1\n", b"\n" + counts + b"\n")
 
 
+def cif(n_sites, group, occupancies=(("Li", 1.0),)):
+    """Sites in no special place, each with these species."""
+    lengths = "".join(f"_cell_length_{a} 20\n" for a in "abc")
+    angles = "".join(f"_cell_angle_{a} 90\n" for a in ("alpha", "beta", "gamma"))
+    names = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
+    head = f"data_x\n{lengths}{angles}_space_group_name_H-M_alt '{group}'\nloop_\n"
+    sites = [
+        f"{symbol} {i / n_sites:.6f} {0.3 * i / n_sites + 0.01:.6f} {0.7 * i / n_sites + 0.02:.6f} {share}\n"
+        for i in range(n_sites)
+        for symbol, share in occupancies
+    ]
+    return "".join([head, *(f"_atom_site_{name}\n" for name in names), *sites]).encode()
+
+
 def with_columns(properties):
     return XYZ.replace(b" pbc", b" Properties=species:S:1:pos:R:" + properties + b" pbc")
 
@@ -365,6 +401,22 @@ FILES = {  # name: (file name, content, status, words)
         422,
         "no structure",
     ),
+    "cif of much symmetry": ("a.cif", cif(300, "F m -3 m"), 422, "192 symmetry operations"),
+    "cif of more symmetry": ("a.cif", cif(1500, "F m -3 m"), 422, "more than 500 sites"),
+    "cif of many sites": ("a.cif", cif(100_000, "P 1"), 422, "more than 500 sites"),
+    "cif of many operations": (
+        *("a.cif", cif(1, "P 1") + b"loop_\n_symmetry_equiv_pos_as_xyz\n" + b"'x,y,z'\n" * 19_000),
+        *(422, "19000 symmetry operations"),
+    ),
+    "cif of a long list": (
+        *("a.cif", cif(1, "P 1") + b"loop_\n_a\n_b\n" + b"'1' '2'\n" * 500_000),
+        *(422, "lines of lists"),
+    ),
+    "cif of half a lithium": ("a.cif", cif(1, "P 1", occupancies=[("Li", 0.5)]), 422, "disordered"),
+    "cif of a site that is lithium or silicon": (
+        *("a.cif", cif(1, "P 1", occupancies=[("Li", 0.5), ("Si", 0.5)])),
+        *(422, "disordered"),
+    ),
 }
 
 
@@ -395,9 +447,7 @@ def test_columns_of_a_training_set_that_are_not_there(ask, columns):
 
 
 def test_no_more_than_a_thousand_problems_are_named(ask):
-    found = assert_problem(
-        ask("/v1/predictions/file", files={"file": ("a.xyz", b"0\n\n" * 1_000_000)}), 422
-    )
+    found = assert_problem(ask("/v1/predictions/file", files={"file": ("a.xyz", b"0\n\n" * 1_000_000)}), 422)
     assert [e["index"] for e in found["errors"]] == list(range(1000))
 
 
@@ -411,6 +461,42 @@ def test_a_form_without_a_file(ask):
     assert found["errors"][0]["pointer"] == "/file"
     assert_problem(ask("/v1/predictions/file", data={"file": "x"}), 415)
     assert_problem(ask("/v1/predictions/file", json={}), 415)
+
+
+def test_a_form_with_more_than_a_file(ask):
+    file = ("file", ("a.xyz", XYZ))
+    for path in ("/v1/predictions/file", "/v1/structures/file", "/v1/datasets"):
+        found = assert_problem(ask(path, files=[file], data={"model": "0" * 16}), 422)
+        assert [e["pointer"] for e in found["errors"]] == ["/model"]
+        assert "is no part of this form" in found["errors"][0]["detail"]
+        found = assert_problem(ask(path, files=[file, file, ("other", ("b.xyz", XYZ))]), 422)
+        assert [e["pointer"] for e in found["errors"]] == ["/file", "/other"]
+        assert found["errors"][0]["detail"] == "is given 2 times"
+
+
+def test_an_answer_names_no_option_of_the_command_line(ask):
+    for path in ("/v1/predictions/file", "/v1/datasets"):
+        for content in (XYZ, XYZ.replace(b"T T T", b"T T F")):
+            assert "--" not in ask(path, files={"file": ("a.xyz", content)}).text
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/v1/predictions", "/structures"),
+        ("/v1/predictions/file", "/file"),
+        ("/v1/structures/file", "/file"),
+        ("/v1/datasets", "/file"),
+        ("/v1/properties/bulk-modulus", "/structures"),
+        ("/v1/properties/radial-distribution", "/structure"),
+    ],
+)
+def test_work_that_took_too_long_names_what_it_was_on(path, pointer):
+    routes = [r for r in create_app(ServeSettings()).routes if isinstance(r, APIRoute)]
+    route = next(r for r in routes if r.path == path and "POST" in r.methods)
+    answer = on_library_error(Request({"type": "http", "route": route}), OverrunError("took longer than 1 s"))
+    assert answer.status_code == 422
+    assert [e["pointer"] for e in json.loads(answer.body)["errors"]] == [pointer]
 
 
 def test_the_server_is_well_after_all_of_this(client):
