@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from atomscatter.errors import (
@@ -83,7 +82,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Make an app answer with problem documents only (unexpected errors: api.middleware.Observed)."""
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(AtomscatterError, on_library_error)
+    app.add_exception_handler(AtomscatterError, _on_ours)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
@@ -127,8 +126,7 @@ def _methods(request: Request) -> set[str]:
     return {method.upper() for method in described.get(template, {})}
 
 
-def on_library_error(request: Request, error: Exception) -> JSONResponse:
-    """The problem document of one of the library's errors."""
+def _on_ours(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in [*type(error).__mro__, AtomscatterError] if kind in STATUS)
     if isinstance(error, BusyError):
         return problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
@@ -147,10 +145,10 @@ def on_library_error(request: Request, error: Exception) -> JSONResponse:
 
 def _field_of(request: Request) -> str:
     """Field that the structures of a request came in."""
-    route = request.scope.get("route")
-    field = route.body_field if isinstance(route, APIRoute) else None
-    names = getattr(field.field_info.annotation if field else None, "model_fields", {})
-    return next((name for name in ("file", "structures", "structure") if name in names), "")
+    path = request.url.path
+    if path.endswith(("/file", "/datasets")):
+        return "file"
+    return "structure" if path.endswith("/radial-distribution") else "structures"
 
 
 STATUS[AtomscatterError] = 500
