@@ -26,7 +26,7 @@ ServiceOf = Annotated[Service, Depends(service_of)]
 async def predict(body: PredictionsRequest, service: ServiceOf) -> PredictionsResponse:
     """Energies of structures, in their order."""
     model = await service.model(body.model)
-    return _response(model, await service.predict(model, [s.atoms() for s in body.structures]))
+    return _response(model, await service.predict(model, await service.received(model, body.structures)))
 
 
 @router.post("/file", dependencies=[Depends(OnlyParts("file"))])

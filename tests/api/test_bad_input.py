@@ -177,9 +177,33 @@ OTHER_ROUTES = {  # name: (path, body, JSON pointer)
         "/strains/0",
     ),
     "cutoff below zero": ("radial-distribution", {"structure": structure(), "cutoff": -1}, "/cutoff"),
+    "radial distribution of no element": (
+        *("radial-distribution", {"structure": structure(species=["Li", "Xx"])}),
+        "/structure/species_at_sites",
+    ),
     "infinite width": ("radial-distribution", {"structure": structure(), "width": math.inf}, "/width"),
     "one image": ("migration-barrier", body(), "/structures"),
 }
+
+
+def test_all_bad_structures_of_a_request_are_named(ask):
+    bad = [
+        structure(),
+        structure(species=["Li", "Xx"]),
+        structure(cell=scaled(0)),
+        structure(species=["Li", "Na"]),
+        structure(species=["Li"]),
+    ]
+    for path in ("/v1/predictions", "/v1/properties/migration-barrier", "/v1/properties/voltage-curve"):
+        found = assert_problem(ask(path, json={"structures": bad}), 422)
+        assert [(e["pointer"], e["index"]) for e in found["errors"]] == [
+            ("/structures/1/species_at_sites", 1),
+            ("/structures/2", 2),
+            ("/structures/3", 3),
+            ("/structures/4", 4),
+        ]
+        for error, words in zip(found["errors"], ["'Xx'", "singular", "Na", "1 species"], strict=True):
+            assert words in error["detail"]
 
 
 RADIAL = {  # name: cell
@@ -497,7 +521,7 @@ def test_the_server_is_well_after_all_of_this(client):
 
 def test_problems_say_what_is_wrong_in_plain_words(client):
     answer = assert_problem(client.post("/v1/predictions", json=body(species=["Xx", "Li"])), 422)
-    assert answer["detail"] == "1 field is not valid"
+    assert answer["detail"] == "1 of the structures cannot be used"
     assert [e["detail"] for e in answer["errors"]] == ["site 0: 'Xx' is no chemical element"]
     answer = assert_problem(client.post("/v1/properties/radial-distribution", json={"cutoff": -1}), 422)
     assert answer["detail"] == "2 fields are not valid"
