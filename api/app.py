@@ -132,6 +132,9 @@ def _describe(app: FastAPI) -> None:
             components["Problem"] = Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
+            for name in components:
+                if name.startswith("Body_"):  # the framework's name for a form; see api.forms
+                    components[name]["additionalProperties"] = False
             for name, example in examples.OF_SCHEMA.items():
                 components[name]["examples"] = [example]  # here: the framework drops what is null in them
         assert app.openapi_schema is not None

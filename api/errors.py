@@ -126,7 +126,7 @@ def _methods(request: Request) -> set[str]:
     return {method.upper() for method in described.get(template, {})}
 
 
-def _on_ours(_: Request, error: Exception) -> JSONResponse:
+def _on_ours(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in [*type(error).__mro__, AtomscatterError] if kind in STATUS)
     if isinstance(error, BusyError):
         return problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
@@ -136,8 +136,19 @@ def _on_ours(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, UploadError):
         errors = [{"pointer": "/file", "index": i, "detail": reason} for i, reason in error.problems]
         return problem(status, f"{len(errors)} problems in the file", errors=errors)
+    if isinstance(error, OverrunError):
+        place = {"pointer": f"/{_field_of(request)}", "index": None, "detail": str(error)}
+        return problem(status, str(error), errors=[place])
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, str(error), headers=headers)
+
+
+def _field_of(request: Request) -> str:
+    """Field that the structures of a request came in."""
+    path = request.url.path
+    if path.endswith(("/file", "/datasets")):
+        return "file"
+    return "structure" if path.endswith("/radial-distribution") else "structures"
 
 
 STATUS[AtomscatterError] = 500

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from fastapi import File, UploadFile
-from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, field_validator
 
 from api import examples
 from atomscatter.ensemble import Prediction
@@ -34,20 +34,18 @@ class Structure(Body):
         min_length=1, description="Chemical symbol of each atom.", fail_fast=True
     )
 
-    @field_validator("species_at_sites")
-    @classmethod
-    def _known(cls, symbols: list[str]) -> list[str]:
-        for i, symbol in enumerate(symbols):
-            if atomic_numbers.get(symbol, 0) < 1:
-                raise ValueError(f"site {i}: {symbol!r} is no chemical element")
-        return symbols
+    def problem(self) -> tuple[str, str] | None:
+        """What keeps it from being made into Atoms: pointer to the field below it, and the reason.
 
-    @model_validator(mode="after")
-    def _one_species_for_each_site(self) -> Structure:
+        Not a validator: one structure that cannot be used should not keep the others from being looked at.
+        """
+        for i, symbol in enumerate(self.species_at_sites):
+            if atomic_numbers.get(symbol, 0) < 1:
+                return "/species_at_sites", f"site {i}: {symbol!r} is no chemical element"
         sites, species = len(self.cartesian_site_positions), len(self.species_at_sites)
         if sites != species:
-            raise ValueError(f"{sites} positions and {species} species; there must be one for each site")
-        return self
+            return "", f"{sites} positions and {species} species; there must be one for each site"
+        return None
 
     @classmethod
     def of(cls, atoms: Atoms) -> Structure:
@@ -59,7 +57,7 @@ class Structure(Body):
         )
 
     def atoms(self) -> Atoms:
-        """As ASE Atoms."""
+        """As ASE Atoms; only where there is no :meth:`problem`."""
         return Atoms(
             [atomic_numbers[s] for s in self.species_at_sites],
             positions=np.array(self.cartesian_site_positions, dtype=float),

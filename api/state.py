@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.errors import StructuresError
 from api.metrics import Metrics
+from api.schemas import Structure
 from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import ModelError, StructureError, WorkerError
 from service.api_keys import ApiKeys
@@ -126,6 +127,24 @@ class Service:
             max_atoms=self.settings.max_atoms,
         )
 
+    async def received(self, model: ServedModel, structures: Sequence[Structure]) -> list[Atoms]:
+        """Structures of a request as Atoms; raises StructuresError that names all that cannot be used."""
+        self._check_number(len(structures), "/structures")
+        problems = {i: found for i, s in enumerate(structures) if (found := s.problem()) is not None}
+        others = {i: s.atoms() for i, s in enumerate(structures) if i not in problems}
+        if problems:
+            answers = await self.pool.check(str(model.directory), list(others.values()))
+            problems |= {i: ("", a.reason) for i, a in zip(others, answers, strict=True) if a is not None}
+            raise StructuresError(
+                [(f"/structures/{i}{field}", i, reason) for i, (field, reason) in sorted(problems.items())]
+            )
+        return list(others.values())
+
+    def _check_number(self, n_structures: int, place: str) -> None:
+        limit = self.settings.max_structures
+        if n_structures > limit:
+            raise StructuresError([(place, None, f"{n_structures} structures; at most {limit}")])
+
     async def predict(
         self, model: ServedModel, structures: Sequence[Atoms], place: str = "/structures"
     ) -> list[Prediction]:
@@ -139,10 +158,7 @@ class Service:
         Raises:
             StructuresError: structures cannot be used; all of them are named.
         """
-        if len(structures) > self.settings.max_structures:
-            raise StructuresError(
-                [(place, None, f"{len(structures)} structures; at most {self.settings.max_structures}")]
-            )
+        self._check_number(len(structures), place)
         large = [(i, len(a)) for i, a in enumerate(structures) if len(a) > self.settings.max_atoms]
         if large:
             limit = self.settings.max_atoms

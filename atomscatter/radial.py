@@ -10,11 +10,14 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, StructureError
+from atomscatter.structures import plane_spacings
 
 Float = NDArray[np.float64]
 
 MAX_PAIRS = 10_000_000
 """Pairs within the cutoff; each takes some dozen bytes for a moment."""
+MAX_IMAGES = 30_000
+"""Atoms, with their periodic images, in the cell widened by the cutoff on all sides: what is searched."""
 
 
 def radial_distribution(
@@ -35,13 +38,20 @@ def radial_distribution(
 
     Raises:
         ConfigError: cutoff or width is out of range.
-        StructureError: more than ``MAX_PAIRS`` are expected within the cutoff.
+        StructureError: more than ``MAX_PAIRS`` are expected within the cutoff, or the cell is so thin or
+            skewed that more than ``MAX_IMAGES`` would be searched.
     """
     if not 0 < cutoff <= 30 or not 0 < width <= cutoff:
         raise ConfigError(f"cutoff {cutoff} must lie between 0 and 30 A, the width {width} below it")
     pairs = len(atoms) ** 2 * 4 / 3 * np.pi * cutoff**3 / atoms.get_volume()
     if pairs > MAX_PAIRS:
         raise StructureError(f"has {pairs:.2g} pairs within {cutoff:g} Å; at most {MAX_PAIRS:.2g}")
+    images = len(atoms) * np.prod(1 + 2 * cutoff / plane_spacings(atoms.cell.array))
+    if images > MAX_IMAGES:
+        raise StructureError(
+            f"is too thin or skewed: {images:.2g} images lie around it within {cutoff:g} Å in each direction"
+            f" between its planes; at most {MAX_IMAGES:.2g}"
+        )
     edges = np.arange(round(cutoff / width) + 1) * width
     first, second, distance = neighbor_list("ijd", atoms, float(edges[-1]))
     symbols = np.array(atoms.get_chemical_symbols())

@@ -88,14 +88,14 @@ def _check_cell(cell: NDArray[np.float64], periodic: NDArray[np.bool_], n_atoms:
 def _check_distances(positions: NDArray[np.float64], cell: NDArray[np.float64], cutoff: float) -> None:
     if cutoff <= 0:
         return
-    heights = _heights(cell)
+    heights = plane_spacings(cell)
     if heights.min() < 2 * cutoff:
         # A thin cell may need very many images; its reduced form, of the same lattice, needs few.
         cell = _reduced(cell)
         shortest = float(np.linalg.norm(cell, axis=1).min())
         if shortest < cutoff:
             raise StructureError(f"atom 0 is {shortest:.3f} Å from its own periodic image (< {cutoff:g} Å)")
-        heights = _heights(cell)
+        heights = plane_spacings(cell)
     scaled = np.linalg.solve(cell.T, positions.T).T
     if not (np.abs(scaled) < _MAX_CELLS_AWAY).all():
         raise StructureError("an atom lies more than a million cells away from the origin")
@@ -103,7 +103,7 @@ def _check_distances(positions: NDArray[np.float64], cell: NDArray[np.float64], 
     _check_pairs(points @ cell, owners, len(positions), cutoff)
 
 
-def _heights(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distances between opposite faces, shape (3,), Angstrom."""
     return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))
 

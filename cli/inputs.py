@@ -68,7 +68,7 @@ def read_inputs(
     )
     structures = StructureSpool(found) if unique else list(found)
     for problem in bad:
-        typer.echo(str(problem), err=True)
+        typer.echo(f"{problem}{_advice(problem.reason)}", err=True)
     if bad and not options.skip_bad:
         typer.echo(
             f"{len(bad)} bad and {len(structures)} good structures; nothing was done "
@@ -81,6 +81,17 @@ def read_inputs(
     if bad:
         typer.echo(f"Skipped {len(bad)} bad, going on with {len(structures)} structures.", err=True)
     return structures
+
+
+def _advice(reason: str) -> str:
+    """The option that would help with a bad structure; reading itself knows of no command line."""
+    from service.reading import NO_ENERGY, NOT_PERIODIC
+
+    if reason == NOT_PERIODIC:
+        return "; --vacuum 10 would place it in a periodic box with 10 Å of vacuum on each side"
+    if reason.startswith(NO_ENERGY):
+        return "; --energy-key names the info key that holds it"
+    return ""
 
 
 class TransformFile(BaseModel):

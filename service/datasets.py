@@ -25,12 +25,17 @@ from atomscatter.errors import AtomscatterError
 from service.disk import room_checked
 from service.reading import BadStructure, iterate_structures
 from service.spool import StructureSpool
-from service.uploads import FORMATS, HEAD_BYTES, UnsupportedUploadError, UploadError, upload_format
+from service.uploads import (
+    FORMATS,
+    HEAD_BYTES,
+    UnsupportedUploadError,
+    UploadError,
+    refuse_many,
+    upload_format,
+)
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _DESCRIPTION = "dataset.json"
-MOST_PROBLEMS = 1000
-"""Reading ends with these; all of them are named."""
 _FILE = FORMATS["extxyz"]
 _SCRATCH = ".new-"
 _COPIED_AT_ONCE = 2**20
@@ -98,10 +103,6 @@ def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
     paths: set[str] = set()
     elements: set[int] = set()
 
-    def refuse_many(_: int) -> None:
-        if len(bad) >= MOST_PROBLEMS:  # a file could have millions
-            raise UploadError([(b.index, b.reason) for b in bad])
-
     for structure in iterate_structures(
         [path],
         bad,
@@ -109,7 +110,7 @@ def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
         energy_key=reading.energy_key,
         need_energy=True,
         unique=True,
-        on_progress=refuse_many,
+        on_progress=lambda _: refuse_many(bad),
     ):
         size = len(structure.atoms)
         if size > reading.max_atoms:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import structlog
@@ -19,7 +19,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from ase.io import iread
-from ase.io.extxyz import read_xyz
+from ase.io.cif import parse_cif
+from ase.io.extxyz import key_val_str_to_dict, read_xyz
 from ase.io.formats import (
     PEEK_BYTES,
     UnknownFileTypeError,
@@ -34,8 +35,15 @@ from atomscatter.structures import MIN_DISTANCE, check_atoms
 
 # Databases, folders, and an input language that opens further files: names in them are not data.
 _REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
+NOT_PERIODIC = "is not periodic in all three directions"
+NO_ENERGY = "has no energy"
 _XYZ_FORMATS = {"xyz", "extxyz"}
+_FULL = 0.999  # occupancy, with the digits that files leave out
 MAX_ATOMS = 10_000_000
+MAX_COLUMNS = 1000  # of an extended XYZ file
+MAX_OPERATIONS = 192  # of a space group, those of F m -3 m
+MAX_CIF_POSITIONS = 40_000
+"""Sites times symmetry operations of a CIF: ASE makes and compares so many positions, in about a second."""
 
 
 @dataclass
@@ -243,7 +251,9 @@ def _read_other(file: Path, name: str) -> Iterator[_Frame]:
     if ioformats[name].acceptsfd:
         mode = "rb" if ioformats[name].isbinary else "r"
         with contextlib.closing(open_with_compression(str(file), mode)) as stream:
-            yield from _guarded(iread(stream, index=slice(None), format=name))
+            yield from _guarded(
+                _read_cif(stream) if name == "cif" else iread(stream, index=slice(None), format=name)
+            )
         return
     # Some readers want a name: they get one in which there is nothing to find.
     with tempfile.TemporaryDirectory() as directory:
@@ -251,6 +261,22 @@ def _read_other(file: Path, name: str) -> Iterator[_Frame]:
         with contextlib.closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
             shutil.copyfileobj(source, copy)
         yield from _guarded(iread(str(plain), index=slice(None), format=name))
+
+
+def _read_cif(stream: IO[bytes]) -> Iterator[Atoms]:
+    """As ASE reads it, but that the work of applying the symmetry is known before it is done."""
+    for block in parse_cif(stream):
+        if not block.has_structure():
+            continue
+        if block.get_cell().rank == 3:
+            n_sites = len(block.get_symbols())
+            n_operations = len(block.get_spacegroup(subtrans_included=True).get_symop())
+            if n_operations > MAX_OPERATIONS or n_sites * n_operations > MAX_CIF_POSITIONS:
+                raise _UnusableError(
+                    f"has {n_sites} sites and {n_operations} symmetry operations; possible are"
+                    f" {MAX_OPERATIONS} operations and {MAX_CIF_POSITIONS} positions made by them"
+                )
+        yield block.get_atoms()
 
 
 def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
@@ -262,6 +288,9 @@ def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
                 warnings.simplefilter("ignore")  # remarks on spelling; what matters is checked here
                 atoms = next(frames)
         except StopIteration:
+            return
+        except _UnusableError as error:
+            yield index, str(error)
             return
         except Exception as error:  # parsers raise whatever they stumble upon
             yield index, f"cannot be parsed: {_one_line(error)}"
@@ -339,13 +368,32 @@ def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
     if n_atoms == 0:
         return "has no atoms"
     try:
-        atoms: Atoms = next(read_xyz(io.StringIO("".join(lines)), index=slice(0, 1)))
+        info = functools.partial(_frame_info, n_words=len(lines[2].split()))
+        frames = read_xyz(io.StringIO("".join(lines)), index=slice(0, 1), properties_parser=info)
+        atoms: Atoms = next(frames)
         return atoms
+    except _UnusableError as error:
+        return str(error)
     except Exception as error:  # ASE lets KeyError, ValueError, XYZError and others through
         # Of a symbol that it does not know, ASE says no more than KeyError: 'Qq'.
         if isinstance(error, KeyError) and any(str(error).strip("'") in line.split() for line in lines[2:]):
             return f"contains {error}, which is no element"
         return f"cannot be parsed: {_one_line(error)}"
+
+
+def _frame_info(comment: str, n_words: int) -> dict[str, Any]:
+    """What a frame's second line says; columns that its first atom does not have are refused.
+
+    ASE makes something for each column that is announced, before it looks at the atoms.
+    """
+    info: dict[str, Any] = key_val_str_to_dict(comment)
+    columns = [int(count) for count in str(info.get("Properties", "")).split(":")[2::3]]
+    if any(count < 1 for count in columns) or sum(columns) > min(n_words, MAX_COLUMNS):
+        raise _UnusableError(
+            f"Properties announces {sum(columns)} columns; its first atom has {n_words},"
+            f" and each property needs 1 to {MAX_COLUMNS}"
+        )
+    return info
 
 
 # Structures
@@ -354,13 +402,27 @@ def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
 def _usable(atoms: Atoms, vacuum: float | None, species: Collection[str] | None, min_distance: float) -> None:
     if len(atoms) and not atoms.pbc.all() and np.isfinite(atoms.positions).all():
         if vacuum is None:
-            raise _UnusableError(
-                "is not periodic in all three directions; --vacuum 10 would place it in a periodic box"
-                " with 10 Å of vacuum on each side"
-            )
+            raise _UnusableError(NOT_PERIODIC)
         atoms.center(vacuum=vacuum, axis=tuple(np.flatnonzero(~atoms.pbc)))
         atoms.pbc = True
+    if _is_disordered(atoms):
+        raise _UnusableError("is disordered (partial occupancies)")
     check_atoms(atoms, species=species, min_distance=min_distance)
+
+
+def _is_disordered(atoms: Atoms) -> bool:
+    """Whether a site is shared or at times empty: the atoms would be another material's.
+
+    ASE's reader of CIF keeps the occupancies of each site by species, and the atom of the largest.
+    """
+    sites = atoms.info.get("occupancy")
+    if not isinstance(sites, dict):
+        return False
+    return any(
+        len(site) > 1 or any(isinstance(o, float | int) and o < _FULL for o in site.values())
+        for site in sites.values()
+        if isinstance(site, dict)
+    )
 
 
 def _energy(atoms: Atoms, key: str | None, needed: bool) -> float | None:
@@ -385,8 +447,8 @@ def _no_energy(atoms: Atoms, key: str | None) -> str:
     numbers = [k for k, v in atoms.info.items() if isinstance(v, float | np.floating)]
     known = f" (numbers in its info: {', '.join(sorted(numbers))})" if numbers else ""
     if key is None:
-        return f"has no energy; --energy-key names the info key that holds it{known}"
-    return f"has no energy under the key {key!r} given with --energy-key{known}"
+        return f"{NO_ENERGY}{known}"
+    return f"{NO_ENERGY} under the key {key!r}{known}"
 
 
 def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_file: bool) -> str:
@@ -396,7 +458,7 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
         return f"{source}#{index}"
     value = atoms.info.get(key)
     if value is None:
-        raise _UnusableError(f"has no path id: no {key!r} in its info (--path-key)")
+        raise _UnusableError(f"has no path id: no {key!r} in its info")
     if isinstance(value, np.ndarray | list | dict):
         raise _UnusableError(f"path id {key!r} is not a single value")
     return str(value)

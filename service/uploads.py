@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import tempfile
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from atomscatter.errors import AtomscatterError
-from service.reading import LabelledStructure, read_structures
+from service.reading import BadStructure, LabelledStructure, iterate_structures
 
 FORMATS = {"extxyz": "structures.extxyz", "cif": "structure.cif", "vasp": "POSCAR"}
 """Format -> name under which the content is parsed: nothing in it can be mistaken for anything else."""
 
 HEAD_BYTES = 8192
 """What is looked at of a content to tell its format."""
+
+MOST_PROBLEMS = 1000
+"""Reading an upload ends with these, all of them named: a small file could have millions."""
+
+MAX_CIF_LINES = 20_000
+"""In all lists of a CIF together."""
 
 _SUFFIXES = {
     ".extxyz": "extxyz",
@@ -25,7 +35,8 @@ _SUFFIXES = {
 }
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?"
 _VECTOR = re.compile(rf"\s*(?:{_NUMBER}\s+){{2}}{_NUMBER}(?:\s|$)")
-_HEADER_LINES = 9  # of a POSCAR, to its first position
+_SITES = (b"_atom_site_fract_", b"_atom_site_cartn_", b"_atom_site_label", b"_atom_site_type_symbol")
+_COUNTS_BY_LINE = 7  # of a POSCAR: the counts of atoms are on its sixth or seventh line
 
 
 class UnsupportedUploadError(AtomscatterError):
@@ -81,20 +92,30 @@ def read_upload(
     kind = upload_format(name, content)
     if kind == "vasp":
         _check_poscar(content, max_atoms)
+    if kind == "cif":
+        _check_cif(content, max_atoms)
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
-        good, bad = read_structures([path])
+        bad: list[BadStructure] = []
+        found = iterate_structures([path], bad, on_progress=lambda _: refuse_many(bad))
+        good = list(islice(found, max_structures + 1))
     if bad:
         raise UploadError([(b.index, b.reason) for b in bad])
     if len(good) > max_structures:
-        raise UploadError([(None, f"{len(good)} structures; at most {max_structures} are accepted")])
+        raise UploadError([(None, f"has more than {max_structures} structures, which are not accepted")])
     large = [s for s in good if len(s.atoms) > max_atoms]
     if large:
         raise UploadError(
             [(s.index, f"has {len(s.atoms)} atoms; at most {max_atoms} are accepted") for s in large]
         )
     return good
+
+
+def refuse_many(bad: list[BadStructure]) -> None:
+    """Raise UploadError once there are ``MOST_PROBLEMS``."""
+    if len(bad) >= MOST_PROBLEMS:
+        raise UploadError([(b.index, b.reason) for b in bad])
 
 
 def _format_of(content: bytes) -> str | None:
@@ -110,11 +131,51 @@ def _format_of(content: bytes) -> str | None:
 
 
 def _check_poscar(content: bytes, max_atoms: int) -> None:
-    """Refuse counts of atoms that the file does not have: the parser would make lists of that length."""
-    lines = content.split(b"\n", _HEADER_LINES)
-    for line in lines[5:7]:
-        counts = [int(word[:18]) for word in line.split() if word.isdigit()]
-        if sum(counts) > min(max_atoms, content.count(b"\n") + 1):
+    """Refuse counts of atoms that the file does not have: the parser would make lists of that length.
+
+    Lines end and words are numbers where the parser, which opens the file as text, thinks so.
+    """
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace")
+    header = [text.readline(HEAD_BYTES + 1) for _ in range(_COUNTS_BY_LINE)]
+    if any(len(line) > HEAD_BYTES for line in header):
+        raise UploadError([(0, f"cannot be parsed: a line of its header is longer than {HEAD_BYTES}")])
+    n_lines = content.count(b"\n") + content.count(b"\r") + 1
+    for line in header[5:]:
+        claimed = sum(_counts(line))
+        if claimed > min(max_atoms, n_lines):
             raise UploadError(
-                [(0, f"claims {sum(counts)} atoms; the file does not have them, or more than {max_atoms}")]
+                [(0, f"claims {claimed:.6g} atoms; the file does not have them, or more than {max_atoms}")]
             )
+
+
+def _check_cif(content: bytes, max_atoms: int) -> None:
+    """Refuse longer lists than a structure needs: the parser takes its time for each line of them.
+
+    What is counted are lines; a row of a list is never less than one.
+    """
+    in_list = of_sites = in_names = False
+    n_lines = n_sites = 0
+    for raw in io.BytesIO(content):
+        line = raw.strip().lower()
+        if line.startswith((b"loop_", b"data_")):
+            in_list = in_names = line.startswith(b"loop_")
+            of_sites, n_sites = False, 0
+        elif line.startswith(b"_"):
+            in_list = in_list and in_names
+            of_sites = in_list and (of_sites or line.startswith(_SITES))
+        elif in_list and line:
+            in_names = False
+            n_lines, n_sites = n_lines + 1, n_sites + of_sites
+            if n_sites > max_atoms:
+                raise UploadError([(0, f"has more than {max_atoms} sites, which are not accepted")])
+            if n_lines > MAX_CIF_LINES:
+                raise UploadError([(0, f"has more than {MAX_CIF_LINES} lines of lists")])
+
+
+def _counts(line: str) -> Iterator[int]:
+    """Numbers of atoms that the parser finds in a line; to negative ones it gives no atoms."""
+    for word in line.split():
+        if "!" in word:  # a comment begins
+            return
+        with contextlib.suppress(ValueError):
+            yield max(0, int(word))

@@ -136,6 +136,12 @@ class PredictionPool:
             await _all(one_after_another() for _ in range(self.workers))
         return answers
 
+    async def check(self, model: str, structures: Sequence[Atoms]) -> list[StructureError | None]:
+        """What is wrong with each structure, without a prediction; arguments as of :meth:`predict`."""
+        with self._admitted(1):
+            chunk = [predictor.plain(atoms) for atoms in structures]
+            return await self._run(predictor.check, model, self._max_points, chunk)
+
     async def read(
         self, name: str, content: bytes, *, max_structures: int, max_atoms: int
     ) -> list[LabelledStructure]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api import examples
+from api.forms import OnlyParts
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.datasets import Dataset, DatasetReading
@@ -50,7 +51,7 @@ class DatasetList(BaseModel):
     datasets: list[DatasetOut]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=[Depends(OnlyParts("file", "path_key", "energy_key"))])
 async def upload(
     file: Annotated[
         UploadFile, File(description="Extended XYZ with energies (eV).", examples=[examples.TRAINING_FILE])

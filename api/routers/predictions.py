@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from api.forms import OnlyParts
 from api.schemas import ModelId, PredictionOut, PredictionsRequest, PredictionsResponse, StructureFile
 from api.security import Guarded, Needs
 from api.state import ServedModel, Service, service_of
@@ -25,10 +26,10 @@ ServiceOf = Annotated[Service, Depends(service_of)]
 async def predict(body: PredictionsRequest, service: ServiceOf) -> PredictionsResponse:
     """Energies of structures, in their order."""
     model = await service.model(body.model)
-    return _response(model, await service.predict(model, [s.atoms() for s in body.structures]))
+    return _response(model, await service.predict(model, await service.received(model, body.structures)))
 
 
-@router.post("/file")
+@router.post("/file", dependencies=[Depends(OnlyParts("file"))])
 async def predict_file(
     file: StructureFile,
     service: ServiceOf,

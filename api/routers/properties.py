@@ -51,7 +51,7 @@ def _naming_the_structures() -> Iterator[None]:
 async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModulusResponse:
     """Bulk modulus of one structure, which is strained here, or of a strain series."""
     model = await service.model(body.model)
-    given = [s.atoms() for s in body.structures]
+    given = await service.received(model, body.structures)
     if len(given) == 1:
         series = strained(given[0], body.strains or STRAINS)
     elif body.strains is None:
@@ -74,7 +74,7 @@ async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModu
 async def migration_barrier(body: BarrierRequest, service: ServiceOf) -> BarrierResponse:
     """Barrier and energy profile along the ordered images of one path."""
     model = await service.model(body.model)
-    images = [s.atoms() for s in body.structures]
+    images = await service.received(model, body.structures)
     predictions = await service.predict(model, images)
     with _naming_the_structures():
         return BarrierResponse(**asdict(properties.migration_barrier(images, predictions)))
@@ -84,7 +84,7 @@ async def migration_barrier(body: BarrierRequest, service: ServiceOf) -> Barrier
 async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResponse:
     """Voltage against the metal along the lower convex hull of the formation energies."""
     model = await service.model(body.model)
-    structures = [s.atoms() for s in body.structures]
+    structures = await service.received(model, body.structures)
     predictions = await service.predict(model, structures)
     with _naming_the_structures():
         return VoltageResponse(**asdict(properties.voltages(structures, predictions, body.ion)))
@@ -93,6 +93,8 @@ async def voltage_curve(body: VoltageRequest, service: ServiceOf) -> VoltageResp
 @router.post("/radial-distribution")
 async def radial(body: RadialRequest, service: ServiceOf) -> RadialResponse:
     """Radial distribution functions of each pair of elements; needs no model."""
+    if found := body.structure.problem():
+        raise StructuresError([(f"/structure{found[0]}", None, found[1])])
     atoms, limit = body.structure.atoms(), service.settings.max_atoms
     try:
         if len(atoms) > limit:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+from api.forms import OnlyParts
 from api.schemas import Structure, StructureFile
 from api.security import Guarded, Needs
 from api.state import Service, service_of
@@ -27,7 +28,7 @@ class StructureList(BaseModel):
     structures: list[Structure]
 
 
-@router.post("/file")
+@router.post("/file", dependencies=[Depends(OnlyParts("file"))])
 async def read_file(
     file: StructureFile,
     service: ServiceOf,

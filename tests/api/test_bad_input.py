@@ -11,7 +11,7 @@ import zipfile
 import httpx
 import pytest
 
-from tests.api.conftest import assert_problem
+from tests.api.conftest import assert_problem, serving
 from tests.api.usage import Usage
 
 CELL = [[10.0, 0, 0], [0, 10.0, 0], [0, 0, 10.0]]
@@ -177,9 +177,49 @@ OTHER_ROUTES = {  # name: (path, body, JSON pointer)
         "/strains/0",
     ),
     "cutoff below zero": ("radial-distribution", {"structure": structure(), "cutoff": -1}, "/cutoff"),
+    "radial distribution of no element": (
+        *("radial-distribution", {"structure": structure(species=["Li", "Xx"])}),
+        "/structure/species_at_sites",
+    ),
     "infinite width": ("radial-distribution", {"structure": structure(), "width": math.inf}, "/width"),
     "one image": ("migration-barrier", body(), "/structures"),
 }
+
+
+def test_all_bad_structures_of_a_request_are_named(ask):
+    bad = [
+        structure(),
+        structure(species=["Li", "Xx"]),
+        structure(cell=scaled(0)),
+        structure(species=["Li", "Na"]),
+        structure(species=["Li"]),
+    ]
+    for path in ("/v1/predictions", "/v1/properties/migration-barrier", "/v1/properties/voltage-curve"):
+        found = assert_problem(ask(path, json={"structures": bad}), 422)
+        assert [(e["pointer"], e["index"]) for e in found["errors"]] == [
+            ("/structures/1/species_at_sites", 1),
+            ("/structures/2", 2),
+            ("/structures/3", 3),
+            ("/structures/4", 4),
+        ]
+        for error, words in zip(found["errors"], ["'Xx'", "singular", "Na", "1 species"], strict=True):
+            assert words in error["detail"]
+
+
+RADIAL = {  # name: cell
+    "skewed by a million Å": [[10, 0, 0], [1e6, 10, 0], [0, 0, 10]],
+    "of 0.6 Å": scaled(0.06),
+    "as thin as an atom": [[3, 0, 0], [0, 0.6, 0], [0, 0, 0.6]],
+}
+
+
+@pytest.mark.parametrize("name", RADIAL)
+def test_cells_with_too_many_images_have_no_radial_distribution(ask, name):
+    one = structure(cell=RADIAL[name], sites=SITES[:1], species=["Li"])
+    answer = ask("/v1/properties/radial-distribution", json={"structure": one, "cutoff": 20, "width": 0.01})
+    first = assert_problem(answer, 422)["errors"][0]
+    assert first["pointer"] == "/structure"
+    assert "images" in first["detail"]
 
 
 @pytest.mark.parametrize("name", OTHER_ROUTES)
@@ -299,6 +339,30 @@ class Evil:
 
 XYZ = b'2\nLattice="10 0 0 0 10 0 0 0 10" pbc="T T T"\nLi 0 0 0\nSi 2.5 2.5 2.5\n'
 POSCAR = b"x\n1.0\n10 0 0\n0 10 0\n0 0 10\nLi Si\n1 1\nCartesian\n0 0 0\n2.5 2.5 2.5\n"
+
+
+def poscar_of(counts):
+    return POSCAR.replace(b"\n1 1\n", b"\n" + counts + b"\n")
+
+
+def cif(n_sites, group, occupancies=(("Li", 1.0),)):
+    """Sites in no special place, each with these species."""
+    lengths = "".join(f"_cell_length_{a} 20\n" for a in "abc")
+    angles = "".join(f"_cell_angle_{a} 90\n" for a in ("alpha", "beta", "gamma"))
+    names = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
+    head = f"data_x\n{lengths}{angles}_space_group_name_H-M_alt '{group}'\nloop_\n"
+    sites = [
+        f"{symbol} {i / n_sites:.6f} {0.3 * i / n_sites + 0.01:.6f} {0.7 * i / n_sites + 0.02:.6f} {share}\n"
+        for i in range(n_sites)
+        for symbol, share in occupancies
+    ]
+    return "".join([head, *(f"_atom_site_{name}\n" for name in names), *sites]).encode()
+
+
+def with_columns(properties):
+    return XYZ.replace(b" pbc", b" Properties=species:S:1:pos:R:" + properties + b" pbc")
+
+
 FILES = {  # name: (file name, content, status, words)
     "pickle": ("a.traj", pickle.dumps(Evil()), 415, "binary"),
     "binary pickle named xyz": ("a.xyz", pickle.dumps(Evil(), protocol=4), 415, "binary"),
@@ -320,7 +384,32 @@ FILES = {  # name: (file name, content, status, words)
     "xyz of an unknown element": ("a.xyz", XYZ.replace(b"Si", b"Qq"), 422, "no element"),
     "xyz of another element": ("a.xyz", XYZ.replace(b"Si", b"Na"), 422, "Na"),
     "second frame is bad": ("a.xyz", XYZ + XYZ.replace(b"2.5 2.5 2.5", b"0 0 0.1"), 422, "atom 0"),
-    "poscar of 1e12 atoms": ("POSCAR", POSCAR.replace(b"\n1 1\n", b"\n1000000000000 1\n"), 422, "claims"),
+    "poscar of 1e12 atoms": ("POSCAR", poscar_of(b"1000000000000 1"), 422, "claims"),
+    "poscar of 1_000_000_000 atoms": ("POSCAR", poscar_of(b"1_000_000_000 1"), 422, "claims"),
+    "poscar of 20_000_000 atoms": ("POSCAR", poscar_of(b"20_000_000"), 422, "claims"),
+    "poscar of +20000000 atoms": ("POSCAR", poscar_of(b"+20000000"), 422, "claims"),
+    "poscar of as many atoms as it takes back": ("POSCAR", poscar_of(b"30000000 -30000000"), 422, "claims"),
+    "poscar of many atoms, old line ends": (
+        *("POSCAR", poscar_of(b"20000000 1").replace(b"\n", b"\r")),
+        *(422, "claims"),
+    ),
+    "poscar of many atoms after a form feed": (
+        *("POSCAR", poscar_of(b"20000000 1").replace(b"x", b"\x0c\x0c\x0cx", 1)),
+        *(422, "claims"),
+    ),
+    "poscar with a very long line": ("POSCAR", poscar_of(b"00 " * 1_000_000), 422, "longer"),
+    "xyz of a million columns": ("a.xyz", with_columns(b"1000000"), 422, "columns"),
+    "xyz of 1e8 columns": ("a.xyz", with_columns(b"100_000_000"), 422, "columns"),
+    "xyz of columns that are taken back": (
+        *("a.xyz", with_columns(b"1000000:extra:R:-999997")),
+        *(422, "columns"),
+    ),
+    "xyz of a million columns that it has": (
+        *("a.xyz", with_columns(b"1000000").replace(b"Li 0 0 0", b"Li" + b" 0" * 1_000_000)),
+        *(422, "columns"),
+    ),
+    "a million bad frames": ("a.xyz", b"0\n\n" * 1_000_000, 422, "no atoms"),
+    "too many frames": ("a.xyz", XYZ * 50_000, 422, "more than"),
     "poscar cut off": ("POSCAR", POSCAR[:40], 422, "cannot be parsed"),
     "poscar of words": ("POSCAR", b"a\nb\nc\nd\ne\nf\ng\n", 422, "cannot be parsed"),
     "cif of nothing": ("a.cif", b"data_x\n", 422, "no structure"),
@@ -329,6 +418,22 @@ FILES = {  # name: (file name, content, status, words)
         b"data_x\n_cell_length_a __import__('os')\n",
         422,
         "no structure",
+    ),
+    "cif of much symmetry": ("a.cif", cif(300, "F m -3 m"), 422, "192 symmetry operations"),
+    "cif of more symmetry": ("a.cif", cif(1500, "F m -3 m"), 422, "more than 500 sites"),
+    "cif of many sites": ("a.cif", cif(100_000, "P 1"), 422, "more than 500 sites"),
+    "cif of many operations": (
+        *("a.cif", cif(1, "P 1") + b"loop_\n_symmetry_equiv_pos_as_xyz\n" + b"'x,y,z'\n" * 19_000),
+        *(422, "19000 symmetry operations"),
+    ),
+    "cif of a long list": (
+        *("a.cif", cif(1, "P 1") + b"loop_\n_a\n_b\n" + b"'1' '2'\n" * 500_000),
+        *(422, "lines of lists"),
+    ),
+    "cif of half a lithium": ("a.cif", cif(1, "P 1", occupancies=[("Li", 0.5)]), 422, "disordered"),
+    "cif of a site that is lithium or silicon": (
+        *("a.cif", cif(1, "P 1", occupancies=[("Li", 0.5), ("Si", 0.5)])),
+        *(422, "disordered"),
     ),
 }
 
@@ -353,6 +458,17 @@ def test_nothing_but_the_ending_of_a_name_is_looked_at(client, name):
     assert len(answer.json()["predictions"]) == 1
 
 
+@pytest.mark.parametrize("columns", [b"1000000", b"100_000_000", b"1000000:extra:R:-999997"])
+def test_columns_of_a_training_set_that_are_not_there(ask, columns):
+    found = assert_problem(ask("/v1/datasets", files={"file": ("a.xyz", with_columns(columns))}), 422)
+    assert "columns" in found["errors"][0]["detail"]
+
+
+def test_no_more_than_a_thousand_problems_are_named(ask):
+    found = assert_problem(ask("/v1/predictions/file", files={"file": ("a.xyz", b"0\n\n" * 1_000_000)}), 422)
+    assert [e["index"] for e in found["errors"]] == list(range(1000))
+
+
 def test_a_database_is_refused(ask, tmp_path):
     content = database(tmp_path / "x.db")
     assert_problem(ask("/v1/predictions/file", files={"file": ("x.db", content)}), 415)
@@ -365,6 +481,39 @@ def test_a_form_without_a_file(ask):
     assert_problem(ask("/v1/predictions/file", json={}), 415)
 
 
+def test_a_form_with_more_than_a_file(ask):
+    file = ("file", ("a.xyz", XYZ))
+    for path in ("/v1/predictions/file", "/v1/structures/file", "/v1/datasets"):
+        found = assert_problem(ask(path, files=[file], data={"model": "0" * 16}), 422)
+        assert [e["pointer"] for e in found["errors"]] == ["/model"]
+        assert "is no part of this form" in found["errors"][0]["detail"]
+        found = assert_problem(ask(path, files=[file, file, ("other", ("b.xyz", XYZ))]), 422)
+        assert [e["pointer"] for e in found["errors"]] == ["/file", "/other"]
+        assert found["errors"][0]["detail"] == "is given 2 times"
+
+
+def test_an_answer_names_no_option_of_the_command_line(ask):
+    for path in ("/v1/predictions/file", "/v1/datasets"):
+        for content in (XYZ, XYZ.replace(b"T T T", b"T T F")):
+            assert "--" not in ask(path, files={"file": ("a.xyz", content)}).text
+
+
+def test_work_that_takes_too_long_names_what_it_was_on(tmp_path):
+    file = {"files": {"file": ("a.xyz", XYZ)}}
+    asked = {
+        "/v1/predictions": ({"json": body()}, "/structures"),
+        "/v1/predictions/file": (file, "/file"),
+        "/v1/datasets": (file, "/file"),
+        "/v1/properties/radial-distribution": ({"json": {"structure": structure()}}, "/structure"),
+    }
+    no_time = {"timeout": 1e-4, "dataset_timeout": 1e-4}
+    with serving(tmp_path / "state", **no_time) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
+        for path, (request, pointer) in asked.items():
+            found = assert_problem(client.post(path, **request), 422)
+            assert "took longer than" in found["detail"]
+            assert [e["pointer"] for e in found["errors"]] == [pointer]
+
+
 def test_the_server_is_well_after_all_of_this(client):
     assert client.get("/health/ready").status_code == 200
     assert client.post("/v1/predictions", json=body()).status_code == 200
@@ -372,7 +521,7 @@ def test_the_server_is_well_after_all_of_this(client):
 
 def test_problems_say_what_is_wrong_in_plain_words(client):
     answer = assert_problem(client.post("/v1/predictions", json=body(species=["Xx", "Li"])), 422)
-    assert answer["detail"] == "1 field is not valid"
+    assert answer["detail"] == "1 of the structures cannot be used"
     assert [e["detail"] for e in answer["errors"]] == ["site 0: 'Xx' is no chemical element"]
     answer = assert_problem(client.post("/v1/properties/radial-distribution", json={"cutoff": -1}), 422)
     assert answer["detail"] == "2 fields are not valid"

@@ -75,6 +75,10 @@ TOKENS = [
     b'"',
     b"\n",
     b"Lattice=",
+    b"Properties=",
+    b"_",
+    b"+",
+    b"\r",
     b"Zz",
 ]
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from service.datasets import MOST_PROBLEMS, DatasetReading, DatasetStore, describe
-from service.uploads import UnsupportedUploadError, UploadError
+from service.datasets import DatasetReading, DatasetStore, describe
+from service.uploads import MOST_PROBLEMS, UnsupportedUploadError, UploadError
 
 READING = DatasetReading()
 

@@ -139,11 +139,11 @@ BAD = {
     "inf position": (lambda a: a.positions.__setitem__((0, 0), np.inf), "position of atom 0 is not finite"),
     "singular": (lambda a: a.cell.__setitem__(2, [0, 0, 0]), "singular"),
     "flat": (lambda a: a.cell.__setitem__(2, a.cell[0] + a.cell[1]), "singular"),
-    "not periodic": (lambda a: a.set_pbc([True, True, False]), "--vacuum"),
+    "not periodic": (lambda a: a.set_pbc([True, True, False]), "is not periodic"),
     "untrained": (lambda a: a.numbers.__setitem__(0, 32), "contains Ge; known elements are Li, Si"),
     "unknown": (lambda a: a.numbers.__setitem__(0, 0), "no element"),
     "close": (lambda a: a.positions.__setitem__(1, a.positions[0] + [0, 0, 0.3]), "0.300 Å from atom 1"),
-    "no energy": (lambda a: setattr(a, "calc", None), "--energy-key"),
+    "no energy": (lambda a: setattr(a, "calc", None), "has no energy"),
     "nan energy": (lambda a: a.calc.results.update(energy=np.nan), "energy is not finite: nan"),
     "inf energy": (lambda a: a.calc.results.update(energy=-np.inf), "energy is not finite: -inf"),
 }
@@ -250,7 +250,7 @@ def test_vacuum_makes_molecules_and_slabs_periodic(tmp_path):
     write(path, [molecule("H2O"), slab])
     good, bad = read_structures([path])
     assert good == []
-    assert all("--vacuum" in x.reason for x in bad)
+    assert all("is not periodic" in x.reason for x in bad)
     good, bad = read_structures([path], vacuum=6.0)
     assert bad == []
     water, copper = (s.atoms for s in good)
