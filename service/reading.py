@@ -480,21 +480,21 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
 def _without_conflicts(
     good: Iterable[LabelledStructure], bad: list[BadStructure]
 ) -> Iterator[LabelledStructure]:
-    """Move to ``bad`` what has the path id of an earlier structure but not its composition.
+    """Move to ``bad`` what has the path id of an earlier structure but not its numbers of atoms.
 
     Atoms neither appear nor vanish along a relaxation path: such an id was given twice.
     """
-    first: dict[str, tuple[str, str, int]] = {}
+    first: dict[str, tuple[_Counts, str, int]] = {}
     for structure in good:
-        composition = reduced_formula(structure.atoms)
-        here = composition, structure.source, structure.index
+        counts = _counts(structure.atoms)
+        here = counts, structure.source, structure.index
         there, source, index = first.setdefault(structure.path_id, here)
-        if there == composition:
+        if there == counts:
             yield structure
             continue
         reason = (
-            f"path id {structure.path_id!r} is a duplicate: {composition} here,"
-            f" {there} in {source}, structure {index}"
+            f"path id {structure.path_id!r} is a duplicate: {_formula(counts)} here,"
+            f" {_formula(there)} in {source}, structure {index}"
         )
         bad.append(BadStructure(structure.source, structure.index, reason))
 
@@ -519,14 +519,25 @@ def _without_repeats(
 
 def reduced_formula(atoms: Atoms) -> str:
     """Reduced formula in Hill order, as ``Li15Si4``."""
+    return _reduced_formula(_counts(atoms))
+
+
+_Counts = tuple[tuple[int, int], ...]  # atomic number and how many, in the order of atomic numbers
+
+
+def _counts(atoms: Atoms) -> _Counts:
     numbers, counts = np.unique(atoms.numbers, return_counts=True)
-    return _reduced_formula(tuple(numbers.tolist()), tuple(counts.tolist()))
+    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of structures share a composition, and ASE takes its time
-def _reduced_formula(numbers: tuple[int, ...], counts: tuple[int, ...]) -> str:
-    formula = Formula.from_dict({chemical_symbols[z]: n for z, n in zip(numbers, counts, strict=True)})
+def _reduced_formula(counts: _Counts) -> str:
+    formula = Formula.from_dict({chemical_symbols[z]: n for z, n in counts})
     return str(formula.reduce()[0].format("hill"))
+
+
+def _formula(counts: _Counts) -> str:
+    return str(Formula.from_dict({chemical_symbols[z]: n for z, n in counts}).format("hill"))
 
 
 def structure_digest(atoms: Atoms) -> bytes:

@@ -1,6 +1,7 @@
 """The commands on good input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_info(workplace: Workplace) -> None:
     assert model["models"] == 8
     assert model["transform"]["beta"] == 1.0
     assert Ensemble.load(workplace.model).model_id in run("info", workplace.model).stdout
+
+
+def test_info_counts_no_damaged_units(workplace: Workplace, tmp_path: Path) -> None:
+    shutil.copytree(workplace.store, tmp_path / "store")
+    units = json.loads(run("info", workplace.store, "--json").stdout)["units done"].split(" of ")[1]
+    (tmp_path / "store" / "features" / "c" / "1" / "0").write_bytes(b"damaged")
+    store = json.loads(run("info", tmp_path / "store", "--json").stdout)
+    assert store["damaged"] == ["features/c/1/0"]
+    assert store["complete"] is False
+    assert store["units done"] == f"{int(units) - 1} of {units}"
 
 
 def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path) -> None:

@@ -214,7 +214,16 @@ def test_duplicate_path_ids_name_both_places(tmp_path):
     assert [(s.source, s.index) for s in good] == [(str(a), 0), (str(a), 1), (str(b), 0)]
     found = only(bad)
     assert (found.source, found.index) == (str(b), 1)
-    assert found.reason == f"path id '2' is a duplicate: LiSi3 here, LiSi7 in {a}, structure 1"
+    assert found.reason == f"path id '2' is a duplicate: Li2Si6 here, LiSi7 in {a}, structure 1"
+
+
+def test_a_path_does_not_change_its_number_of_atoms(tmp_path):
+    atoms = frame(0, traj=1)
+    path = extxyz(tmp_path / "a.xyz", [atoms, atoms.repeat((2, 1, 1))])
+    good, bad = read_structures([path], path_key="traj", unique=True)
+    assert [s.index for s in good] == [0]
+    assert only(bad).reason == f"path id '1' is a duplicate: Li2Si14 here, LiSi7 in {path}, structure 0"
+    assert len(read_structures([path], unique=True)[0]) == 2
 
 
 def test_copies_of_structures_are_named_when_asked_for(tmp_path):
