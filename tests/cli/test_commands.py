@@ -134,6 +134,13 @@ def test_predict_reads_directories_and_adds_vacuum(workplace: Workplace, tmp_pat
     assert len(accepted.stdout.splitlines()) == 2
 
 
+def test_reading_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.progress.SECONDS_UNTIL_COUNTED", 0.0)
+    ase.io.write(tmp_path / "data.extxyz", [bulk("Si", a=a) for a in (5.3, 5.4, 5.5)])
+    result = run("rdf", tmp_path / "data.extxyz")
+    assert "done=3" in next(line for line in result.stderr.splitlines() if "Reading" in line)
+
+
 def test_evaluate(workplace: Workplace, tmp_path: Path) -> None:
     data = tmp_path / "some.extxyz"
     ase.io.write(data, ase.io.read(workplace.data, "::7"))
