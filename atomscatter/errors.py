@@ -38,7 +38,7 @@ class BusyStoreError(StoreError):
 
 
 class StorageError(StoreError):
-    """The storage of a feature store does not answer, or fails; the message names it."""
+    """The storage of a feature store does not answer, is full, or fails; the message names it."""
 
 
 class WorkerError(AtomscatterError):

@@ -5,7 +5,7 @@
 The features are synthetic unless ``--features FILE.npz`` names arrays ``features`` (n, n_features),
 ``energies`` (n,) eV/atom, ``path_ids`` (n,) and ``compositions`` (n,). Synthetic features are exponentials of
 a few hidden variables that change slowly along a path, over many orders of magnitude: as strongly correlated
-as real ones. A tenth of the structures (--copies) has a translated copy, as ``atomscatter featurize`` makes
+as real ones. Some of the structures (--copies) have a translated copy, as ``atomscatter featurize`` makes
 them: a condition of invariance in the fit. The result is written to benchmarks/results as JSON and Markdown.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 
 from atomscatter.scattering import Scattering
+from service.copies import DEFAULT_SHARE
 from service.training import FitSettings, TrainingData
 from workers.train import train_on
 
@@ -105,7 +106,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20000)
     parser.add_argument("--paths", type=int, default=370)
     parser.add_argument("--columns", type=int, default=3740, help="features, without the bias")
-    parser.add_argument("--copies", type=float, default=0.1, help="translated copies per structure")
+    parser.add_argument(
+        "--copies", type=float, default=DEFAULT_SHARE, help="translated copies per structure, if synthetic"
+    )
     parser.add_argument("--bootstraps", type=int, default=100)
     parser.add_argument("--max-features", type=int, default=1000)
     parser.add_argument("--selection", default="bagged", choices=["bagged", "full"])
@@ -127,12 +130,15 @@ def main() -> None:
 
     with PeakMemory() as memory:
         ensemble, report = train_on(data, settings, workers=args.workers, on_progress=progress)
+    n_copies = 0 if data.differences is None else len(data.differences)
     result = {
         "what": f"{ensemble.n_models} models, {len(data.features)} structures and "
-        f"{0 if data.differences is None else len(data.differences)} translated copies in "
+        f"{n_copies} translated copies in "
         f"{len(set(data.path_ids))} paths, {data.features.shape[1] + 1} columns, "
         f"at most {args.max_features} features, {args.selection}",
         "data": args.features.name if args.features else "synthetic",
+        "copies_per_structure": round(n_copies / len(data.features), 4),
+        "invariance": settings.invariance,
         "workers": args.workers,
         "seconds": round(report.seconds, 1),
         "processor_seconds_gram": round(report.processor_seconds[0], 1),
@@ -164,6 +170,8 @@ def _markdown(result) -> str:
         "models that needed a QR of all steps": result["models_by_qr"],
         "mean number of features M*": result["n_selected_mean"],
         "data": result["data"],
+        "translated copies per structure": result["copies_per_structure"],
+        "weight of invariance": result["invariance"],
         "processor": f"{environment['processor']}, {environment['cores']} cores",
         "memory": f"{environment['memory_gib']} GiB",
         "load average at the start": result["load_average_at_start"],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from atomscatter.errors import AtomscatterError, StorageError, WorkerError
+from atomscatter.errors import AtomscatterError, BusyStoreError, StorageError, WorkerError
 from cli import (
     demo,
     evaluate,
@@ -26,7 +26,7 @@ from cli import (
 
 BAD_INPUT = 2
 FAILURE = 1
-_FAILURES = (StorageError, WorkerError)
+_FAILURES = (BusyStoreError, StorageError, WorkerError)
 
 
 class _Group(TyperGroup):

@@ -74,7 +74,8 @@ def _of_store(path: str) -> dict[str, Any]:
 
     store = FeatureStore.open(path, check=False)
     copies = int((store.originals >= 0).sum())
-    done = len(store.completed_units())
+    damaged = store.verify()
+    sound = len(store.completed_units()) - len(damaged)
     return {
         "kind": "feature store",
         "structures": len(store) - copies,
@@ -83,9 +84,9 @@ def _of_store(path: str) -> dict[str, Any]:
         "relaxation paths": len(set(store.path_ids)),
         "compositions": len(set(store.compositions)),
         "atoms": [int(store.n_atoms.min()), int(store.n_atoms.max())],
-        "complete": done == store.n_units,
-        "units done": f"{done} of {store.n_units}",
-        "damaged": store.verify(),
+        "complete": sound == store.n_units,
+        "units done": f"{sound} of {store.n_units}",
+        "damaged": damaged,
         "data hash": store.data_hash,
         "transform": _transform(store.scattering_config),
         "transform hash": store.scattering_config_hash,

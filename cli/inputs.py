@@ -51,22 +51,25 @@ def read_inputs(
     Raises:
         typer.Exit: with code 2, when a structure is bad (and ``skip_bad`` is not set) or none is good.
     """
+    from service.progress import counter
     from service.reading import BadStructure, iterate_structures
     from service.spool import StructureSpool
 
     bad: list[BadStructure] = []
-    found = iterate_structures(
-        paths,
-        bad,
-        path_key=options.path_key,
-        path_per_file=options.path_per_file,
-        energy_key=options.energy_key,
-        need_energy=need_energy,
-        vacuum=options.vacuum,
-        species=None if species is None else tuple(species),
-        unique=unique,
-    )
-    structures = StructureSpool(found) if unique else list(found)
+    with counter("Reading") as advance:
+        found = iterate_structures(
+            paths,
+            bad,
+            path_key=options.path_key,
+            path_per_file=options.path_per_file,
+            energy_key=options.energy_key,
+            need_energy=need_energy,
+            vacuum=options.vacuum,
+            species=None if species is None else tuple(species),
+            unique=unique,
+            on_progress=advance,
+        )
+        structures = StructureSpool(found) if unique else list(found)
     for problem in bad:
         typer.echo(f"{problem}{_advice(problem.reason)}", err=True)
     if bad and not options.skip_bad:

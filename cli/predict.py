@@ -107,6 +107,7 @@ def _table(structures: Sequence[LabelledStructure], predictions: Sequence[Predic
 
 
 def _write(path: Path, structures: Sequence[LabelledStructure], predictions: Sequence[Prediction]) -> None:
+    from service.disk import room_checked
     from service.report import write_extxyz
 
     infos = (
@@ -118,4 +119,5 @@ def _write(path: Path, structures: Sequence[LabelledStructure], predictions: Seq
         }
         for p in predictions
     )
-    write_extxyz(path, [s.atoms for s in structures], [p.energy for p in predictions], infos)
+    with room_checked(path):
+        write_extxyz(path, [s.atoms for s in structures], [p.energy for p in predictions], infos)

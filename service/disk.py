@@ -6,24 +6,24 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from atomscatter.errors import StoreError
+from atomscatter.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
 def room_checked(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors inside of the block into StoreError.
+    """Turn the operating system's errors inside of the block into StorageError.
 
     Raises:
-        StoreError: names ``path`` and, if the disk is full, how much is free and how to go on.
+        StorageError: names ``path`` and, if the disk is full, how much is free and how to go on.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreError(no_room(path)) from error
-        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+            raise StorageError(no_room(path)) from error
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def no_room(path: Path) -> str:

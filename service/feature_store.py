@@ -25,6 +25,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -298,10 +299,27 @@ class FeatureStore:
         digests = _digests(structures)
         if _hash_of(digests) == self.data_hash:
             return
-        place = _first_difference(self.digests, digests, structures)
+        place = self._other_path_ids(structures) or _first_difference(self.digests, digests, structures)
         raise StoreError(
             f"{self.path}: was made from other data (hash {self.data_hash[:12]}, now"
             f" {_hash_of(digests)[:12]}): {len(self)} structures there, {len(structures)} now; {place}"
+        )
+
+    def _other_path_ids(self, structures: Sequence[LabelledStructure]) -> str | None:
+        """What to say when only path ids differ, as of files that are named in another way."""
+        ids = self.path_ids
+        if len(ids) != len(structures):
+            return None
+        digest = sha256()
+        for structure, path_id in zip(structures, ids, strict=True):
+            digest.update(_digest(replace(structure, path_id=path_id)))
+        if digest.hexdigest() != self.data_hash:
+            return None
+        row = next(i for i, s in enumerate(structures) if s.path_id != ids[i])
+        return (
+            f"only path ids differ, first that of number {row}: {ids[row]!r} there,"
+            f" {structures[row].path_id!r} now. Name the files as before (their names are part of path ids),"
+            " or give --path-key as before"
         )
 
     def content_hash(self) -> str:

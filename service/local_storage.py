@@ -15,7 +15,7 @@ from pathlib import Path
 import zarr.abc.store
 import zarr.storage
 
-from atomscatter.errors import BusyStoreError, StoreError
+from atomscatter.errors import BusyStoreError, StorageError, StoreError
 from service.disk import room_checked
 from service.lease import Lease
 
@@ -47,7 +47,7 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            raise StoreError(f"{file}: cannot be read: {error.strerror or error}") from error
+            raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file under a temporary name, and rename it when it is on the disk."""
@@ -107,7 +107,7 @@ class LocalStorage:
                 raise BusyStoreError(f"{self._root}: another process is writing to this store") from None
             except OSError as error:
                 if error.errno not in _CANNOT_LOCK:
-                    raise StoreError(f"{self._root / LOCK}: cannot be locked: {error.strerror}") from error
+                    raise StorageError(f"{self._root / LOCK}: cannot be locked: {error.strerror}") from error
                 require_writer = stack.enter_context(Lease(self).held())
             else:
                 require_writer = _nothing_to_fear

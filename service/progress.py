@@ -25,6 +25,8 @@ from rich.progress import (
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_UNTIL_COUNTED = 1.0
+"""A step of unknown length shows nothing before."""
 
 
 class Advance(Protocol):
@@ -56,6 +58,21 @@ def progress(description: str, total: int, unit: str = "structures") -> Iterator
         yield from _bar(description, total, unit)
     else:
         yield from _lines(description, total, unit, log)
+
+
+@contextmanager
+def counter(description: str, unit: str = "structures") -> Iterator[Advance]:
+    """Like :func:`progress`, for a step whose length is not known, such as reading.
+
+    It shows how many units are done, and nothing at all of a step that takes less than a second.
+    """
+    log = structlog.get_logger()
+    if not log.is_enabled_for(logging.INFO):
+        yield _silent
+    elif sys.stderr.isatty():
+        yield from _spinner(description, unit)
+    else:
+        yield from _counts(description, unit, log)
 
 
 def _silent(n: int = 1) -> None:
@@ -90,6 +107,50 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
             bar.advance(task, n)
 
         yield advance
+
+
+def _spinner(description: str, unit: str) -> Iterator[Advance]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed}"),
+        _RateColumn(unit),
+        TimeElapsedColumn(),
+    )
+    start = time.monotonic()
+    bar = Progress(*columns, console=Console(stderr=True), speed_estimate_period=60.0)
+    task = bar.add_task(description, total=None)
+
+    def advance(n: int = 1) -> None:
+        bar.advance(task, n)
+        if not bar.live.is_started and time.monotonic() - start >= SECONDS_UNTIL_COUNTED:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _counts(description: str, unit: str, log: structlog.typing.FilteringBoundLogger) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+
+    def report(now: float) -> None:
+        log.info(description, done=done, unit=unit, rate=f"{done / max(now - start, 1e-9):.3g}/s")
+
+    def advance(n: int = 1) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            report(now)
+
+    yield advance
+    if (now := time.monotonic()) - start >= SECONDS_UNTIL_COUNTED:
+        report(now)
 
 
 def _lines(

@@ -3,12 +3,16 @@
 import contextlib
 import functools
 import io
+import itertools
 import math
+import re
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -227,6 +231,8 @@ def _known_format(head: bytes, file_name: str) -> str:
 
 
 _Frame = tuple[int | None, Atoms | str]
+_CUT_OFF = "file is truncated: its last line is not complete"
+_DECIMALS_THAT_MATTER = 12
 
 
 def _read_file(file: Path) -> Iterator[_Frame]:
@@ -236,7 +242,7 @@ def _read_file(file: Path) -> Iterator[_Frame]:
         frames = _read_xyz(file) if name in _XYZ_FORMATS else _read_other(file, name)
         first = next(frames, None)
         if first is None:
-            raise _UnusableError("file holds no structure")
+            raise _UnusableError(f"file holds no structure; it was taken for the format {name!r}")
         yield first
         yield from frames
     except _UnusableError as error:
@@ -251,19 +257,69 @@ def _read_other(file: Path, name: str) -> Iterator[_Frame]:
     if ioformats[name].acceptsfd:
         mode = "rb" if ioformats[name].isbinary else "r"
         with contextlib.closing(open_with_compression(str(file), mode)) as stream:
-            yield from _guarded(
-                _read_cif(stream) if name == "cif" else iread(stream, index=slice(None), format=name)
-            )
+            yield from _whole(_guarded(_frames(stream, name)), stream, name)
         return
     # Some readers want a name: they get one in which there is nothing to find.
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "structure"
         with contextlib.closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
             shutil.copyfileobj(source, copy)
-        yield from _guarded(iread(str(plain), index=slice(None), format=name))
+        yield from _guarded(_frames(str(plain), name))
 
 
-def _read_cif(stream: IO[bytes]) -> Iterator[Atoms]:
+def _frames(source: str | IO[str] | IO[bytes], name: str) -> Iterator[Atoms]:
+    frames: Iterator[Atoms] = (
+        _read_cif(source) if name == "cif" else iread(source, index=slice(None), format=name)
+    )
+    return frames
+
+
+def _whole(frames: Iterator[_Frame], stream: IO[str], name: str) -> Iterator[_Frame]:
+    """Refuse what a parser takes although the end of the file is missing."""
+    for index, read in frames:
+        if isinstance(read, str):
+            yield index, read
+        elif name == "cif":
+            yield index, _missing_atoms(read) or read
+        elif name == "vasp" and _poscar_cut_off(stream):
+            yield index, _CUT_OFF
+        else:
+            yield index, read
+
+
+def _missing_atoms(atoms: Atoms) -> str | None:
+    """Why the atoms of a CIF file are not those of its formula; its tags are taken out of ``info``."""
+    tags = {key: atoms.info.pop(key) for key in list(atoms.info) if key.startswith("_")}
+    formula = " ".join(str(tags.get("_chemical_formula_sum", "")).split())
+    occupancies = [share for site in atoms.info.get("occupancy", {}).values() for share in site.values()]
+    # Numbers that are not whole go with sites that are not, which is no matter of missing lines.
+    if not re.fullmatch(r"([A-Z][a-z]?\d* *)+", formula) or any(share != 1 for share in occupancies):
+        return None
+    expected: Counter[str] = Counter()
+    for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
+        expected["H" if symbol == "D" else symbol] += int(count or 1)
+    found = Counter(atoms.get_chemical_symbols())
+    units = Fraction(len(atoms), expected.total())
+    if found == {s: n * units for s, n in expected.items()} and (len(found) > 1 or units.denominator == 1):
+        return None
+    return (
+        f"has the atoms {atoms.get_chemical_formula()}, which is not its _chemical_formula_sum {formula!r}:"
+        " the file is truncated, or one of the two is wrong"
+    )
+
+
+def _poscar_cut_off(stream: IO[str]) -> bool:
+    """Whether the last line of a POSCAR file is not complete, as far as the rows before it show."""
+    stream.seek(0)
+    *others, last = stream.readlines()
+    words = len(last.split())
+    if 0 < words < 3 and not last.endswith("\n"):
+        return bool(others[-1].strip())  # of a row with one number, ASE makes three equal coordinates
+    rows = list(itertools.takewhile(lambda line: len(line.split()) >= words, reversed(others)))
+    return _cut_off([*reversed(rows), last])
+
+
+def _read_cif(stream: str | IO[str] | IO[bytes]) -> Iterator[Atoms]:
     """As ASE reads it, but that the work of applying the symmetry is known before it is done."""
     for block in parse_cif(stream):
         if not block.has_structure():
@@ -276,7 +332,8 @@ def _read_cif(stream: IO[bytes]) -> Iterator[Atoms]:
                     f"has {n_sites} sites and {n_operations} symmetry operations; possible are"
                     f" {MAX_OPERATIONS} operations and {MAX_CIF_POSITIONS} positions made by them"
                 )
-        yield block.get_atoms()
+        # With its tags, it tells how many atoms it should hold.
+        yield block.get_atoms(store_tags=True)
 
 
 def _guarded(frames: Iterator[Atoms]) -> Iterator[_Frame]:
@@ -350,18 +407,35 @@ def _next_frame(stream: IO[str]) -> tuple[list[str], int]:
         if not line:
             raise _UnusableError(f"file is truncated: {max(len(lines) - 2, 0)} of {n_atoms} atoms are there")
         lines.append(line)
-    if _cut_off(lines):
-        raise _UnusableError("file is truncated: its last line is not complete")
+    if _cut_off(lines[2:]):
+        raise _UnusableError(_CUT_OFF)
     return lines, n_atoms
 
 
-def _cut_off(lines: list[str]) -> bool:
-    """Whether the last line ends early: no line break, and shorter than all others, which are alike."""
-    *others, last = lines[2:] or [""]
-    if last.endswith("\n") or not others:
+def _cut_off(rows: list[str]) -> bool:
+    """Whether the last row, without a line break, ends inside of its last word, as the rows before it show.
+
+    Numbers written with as many decimals as each of them needs, or with one or two, show nothing.
+    """
+    *others, last = rows or [""]
+    if last.endswith("\n") or not last.split():
         return False
-    lengths = {len(line.rstrip("\r\n")) for line in others}
-    return len(lengths) == 1 and len(last) < lengths.pop()
+    columns = [[_decimals(word) for word in column] for column in zip(*map(str.split, others), strict=False)]
+    *before, here = map(_decimals, last.split())
+    if len(columns) <= len(before):
+        return False
+    if any(n < min(column) for n, column in zip(before, columns, strict=False)):
+        return False  # this writer leaves zeros out
+    column = columns[len(before)]
+    if any(column) and len(columns) == len(before) + 1:
+        return len(set(column)) == 1 and column[0] > 2 and here < min(column[0], _DECIMALS_THAT_MATTER)
+    lengths = {len(row.rstrip("\r\n")) for row in others}
+    return len(others) > 1 and len(lengths) == 1 and len(last) < lengths.pop()
+
+
+def _decimals(word: str) -> int:
+    """Characters after the point of a number; with an exponent, its characters, too."""
+    return len(word.partition(".")[2])
 
 
 def _parse_frame(lines: list[str], n_atoms: int) -> Atoms | str:
@@ -467,21 +541,21 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
 def _without_conflicts(
     good: Iterable[LabelledStructure], bad: list[BadStructure]
 ) -> Iterator[LabelledStructure]:
-    """Move to ``bad`` what has the path id of an earlier structure but not its composition.
+    """Move to ``bad`` what has the path id of an earlier structure but not its numbers of atoms.
 
     Atoms neither appear nor vanish along a relaxation path: such an id was given twice.
     """
-    first: dict[str, tuple[str, str, int]] = {}
+    first: dict[str, tuple[_Counts, str, int]] = {}
     for structure in good:
-        composition = reduced_formula(structure.atoms)
-        here = composition, structure.source, structure.index
+        counts = _counts(structure.atoms)
+        here = counts, structure.source, structure.index
         there, source, index = first.setdefault(structure.path_id, here)
-        if there == composition:
+        if there == counts:
             yield structure
             continue
         reason = (
-            f"path id {structure.path_id!r} is a duplicate: {composition} here,"
-            f" {there} in {source}, structure {index}"
+            f"path id {structure.path_id!r} is a duplicate: {_formula(counts)} here,"
+            f" {_formula(there)} in {source}, structure {index}"
         )
         bad.append(BadStructure(structure.source, structure.index, reason))
 
@@ -506,14 +580,25 @@ def _without_repeats(
 
 def reduced_formula(atoms: Atoms) -> str:
     """Reduced formula in Hill order, as ``Li15Si4``."""
+    return _reduced_formula(_counts(atoms))
+
+
+_Counts = tuple[tuple[int, int], ...]  # atomic number and how many, in the order of atomic numbers
+
+
+def _counts(atoms: Atoms) -> _Counts:
     numbers, counts = np.unique(atoms.numbers, return_counts=True)
-    return _reduced_formula(tuple(numbers.tolist()), tuple(counts.tolist()))
+    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of structures share a composition, and ASE takes its time
-def _reduced_formula(numbers: tuple[int, ...], counts: tuple[int, ...]) -> str:
-    formula = Formula.from_dict({chemical_symbols[z]: n for z, n in zip(numbers, counts, strict=True)})
+def _reduced_formula(counts: _Counts) -> str:
+    formula = Formula.from_dict({chemical_symbols[z]: n for z, n in counts})
     return str(formula.reduce()[0].format("hill"))
+
+
+def _formula(counts: _Counts) -> str:
+    return str(Formula.from_dict({chemical_symbols[z]: n for z, n in counts}).format("hill"))
 
 
 def structure_digest(atoms: Atoms) -> bytes:

@@ -29,6 +29,10 @@ class Store(Protocol):
     """What training needs of a feature store; n structures."""
 
     @property
+    def path(self) -> Any:
+        """Where it is."""
+
+    @property
     def features(self) -> Any:
         """Array-like, shape (n, n_features)."""
 
@@ -113,7 +117,8 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
     """Training data of one or several feature stores; equal path ids in two stores are one path.
 
     Raises ConfigError when the stores were made with different scattering configurations, DataError for
-    unusable energies or features.
+    unusable energies or features, for a path with other atoms in another store, and for a structure that
+    two stores hold.
     """
     found: list[Store] = list(stores) if isinstance(stores, (list, tuple)) else [stores]  # type: ignore[list-item]
     if not found:
@@ -124,7 +129,11 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
             raise ConfigError(
                 f"feature store {i} was made with another scattering configuration than store 0"
             )
-    features = np.concatenate([np.asarray(s.features, dtype=np.float64) for s in found])
+    parts = [np.asarray(s.features, dtype=np.float64) for s in found]
+    if len(found) > 1:
+        _require_same_atoms(found)
+        _require_no_repeats(found, parts)
+    features = np.concatenate(parts)
     energies = np.concatenate([np.asarray(s.energies, float) / np.asarray(s.n_atoms) for s in found])
     path_ids = [str(p) for s in found for p in s.path_ids]
     compositions = [str(c) for s in found for c in s.compositions]
@@ -147,6 +156,37 @@ def joined_hash(stores: Sequence[Store]) -> str:
     """Hash of the structures and energies of one or several stores."""
     hashes = [store.data_hash for store in stores]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _require_same_atoms(stores: Sequence[Store]) -> None:
+    """Refuse path ids that mean one path in one store and another in the next, as of files of one name."""
+    first: dict[str, tuple[str, int, Store]] = {}
+    for store in stores:
+        for path_id, composition, n_atoms in zip(
+            store.path_ids, store.compositions, store.n_atoms, strict=True
+        ):
+            formula, n, there = first.setdefault(path_id, (composition, n_atoms, store))
+            if there is not store and (formula, n) != (composition, n_atoms):
+                raise DataError(
+                    f"path id {path_id!r} is {formula} with {n:.0f} atoms in {there.path} and {composition}"
+                    f" with {n_atoms:.0f} in {store.path}: featurize one of them with other path ids"
+                    " (--path-key, or files named from another directory)"
+                )
+
+
+def _require_no_repeats(stores: Sequence[Store], features: Sequence[FloatArray]) -> None:
+    """Refuse structures that several stores hold: they would sit on both sides of a validation."""
+    first: dict[bytes, tuple[str, Store]] = {}
+    for store, rows in zip(stores, features, strict=True):
+        originals, energies = np.asarray(store.originals), np.asarray(store.energies, dtype=np.float64)
+        for row in np.flatnonzero(originals < 0).tolist():
+            digest = hashlib.sha256(energies[row].tobytes() + rows[row].tobytes()).digest()
+            path_id, there = first.setdefault(digest, (store.path_ids[row], store))
+            if there is not store:
+                raise DataError(
+                    f"{there.path} (path {path_id}) and {store.path} (path {store.path_ids[row]}) hold the"
+                    " same structure: features and energy are equal"
+                )
 
 
 def _joined_originals(stores: Sequence[Store]) -> IntArray:

@@ -1,5 +1,6 @@
-"""What all tests share: which of them stay together when pytest-xdist spreads them (``pytest -n 2``)."""
+"""What all tests share: which of them stay together when pytest-xdist spreads them, and small disks."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,29 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(HERE)
         name = "deploy" if place.parts[0] == "deploy" else str(place)
         item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own: function that mounts it with a size, or gives it another one."""
+    target = tmp_path / "disk"
+    target.mkdir()
+    mounted = []
+
+    def resize(size):
+        options = f"remount,size={size}" if mounted else f"size={size}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            assert not mounted, done.stderr
+            pytest.skip(f"a small disk needs the permission to mount one: {done.stderr.strip()}")
+        mounted.append(size)
+        return target
+
+    yield resize
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(target)], check=True)

@@ -26,6 +26,7 @@ class MadeStore:
     energies: np.ndarray
     data_hash: str
     scattering_config: dict = field(default_factory=lambda: SCATTERING.config)
+    path: str = "made"
 
     @property
     def n_atoms(self):

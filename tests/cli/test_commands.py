@@ -1,6 +1,7 @@
 """The commands on good input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,13 @@ def test_predict_reads_directories_and_adds_vacuum(workplace: Workplace, tmp_pat
     assert len(accepted.stdout.splitlines()) == 2
 
 
+def test_reading_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.progress.SECONDS_UNTIL_COUNTED", 0.0)
+    ase.io.write(tmp_path / "data.extxyz", [bulk("Si", a=a) for a in (5.3, 5.4, 5.5)])
+    result = run("rdf", tmp_path / "data.extxyz")
+    assert "done=3" in next(line for line in result.stderr.splitlines() if "Reading" in line)
+
+
 def test_evaluate(workplace: Workplace, tmp_path: Path) -> None:
     data = tmp_path / "some.extxyz"
     ase.io.write(data, ase.io.read(workplace.data, "::7"))
@@ -164,6 +172,16 @@ def test_info(workplace: Workplace) -> None:
     assert model["models"] == 8
     assert model["transform"]["beta"] == 1.0
     assert Ensemble.load(workplace.model).model_id in run("info", workplace.model).stdout
+
+
+def test_info_counts_no_damaged_units(workplace: Workplace, tmp_path: Path) -> None:
+    shutil.copytree(workplace.store, tmp_path / "store")
+    units = json.loads(run("info", workplace.store, "--json").stdout)["units done"].split(" of ")[1]
+    (tmp_path / "store" / "features" / "c" / "1" / "0").write_bytes(b"damaged")
+    store = json.loads(run("info", tmp_path / "store", "--json").stdout)
+    assert store["damaged"] == ["features/c/1/0"]
+    assert store["complete"] is False
+    assert store["units done"] == f"{int(units) - 1} of {units}"
 
 
 def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path) -> None:

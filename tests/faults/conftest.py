@@ -1,5 +1,3 @@
-import subprocess
-
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -88,32 +86,6 @@ def local_ray():
     """A connection that the runs of a module share."""
     with connect(workers=2):
         yield
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own: function that mounts it with a size, or gives it another one."""
-    target = tmp_path / "disk"
-    target.mkdir()
-    mounted = []
-
-    def resize(size):
-        options = f"remount,size={size}" if mounted else f"size={size}"
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            assert not mounted, done.stderr
-            pytest.skip(f"a small disk needs the permission to mount one: {done.stderr.strip()}")
-        mounted.append(size)
-        return target
-
-    yield resize
-    if mounted:
-        subprocess.run(["umount", "--lazy", str(target)], check=True)
 
 
 # What a run with "-m chaos" found goes into benchmarks/results/faults.md.

@@ -208,14 +208,19 @@ def change_energy(s):
     s.energy += 1e-9
 
 
-def change_path(s):
-    s.path_id += "x"
-
-
-@pytest.mark.parametrize("change", [change_position, change_cell, change_species, change_energy, change_path])
+@pytest.mark.parametrize("change", [change_position, change_cell, change_species, change_energy])
 def test_other_data_are_refused_with_the_first_difference(store, structures, change):
     change(structures[7])
     with pytest.raises(StoreError, match=r"first that differs is number 7 \(dir/é-1.xyz, structure 7\)"):
+        store.require_same(structures, SCATTERING)
+
+
+def test_other_path_ids_are_named_when_nothing_else_differs(store, structures):
+    structures[7].path_id += "x"
+    with pytest.raises(StoreError, match=r"only path ids differ, first that of number 7: .* there, .*x'"):
+        store.require_same(structures, SCATTERING)
+    structures[3].energy += 1.0
+    with pytest.raises(StoreError, match=r"first that differs is number 3"):
         store.require_same(structures, SCATTERING)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from service import progress as module
 from service.logs import configure_logging
-from service.progress import increments, progress
+from service.progress import counter, increments, progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,13 +88,30 @@ def test_increments_turn_counts_into_steps() -> None:
     assert steps == [1, 3, 0, 6]
 
 
-def test_a_bar_with_rate_on_a_terminal() -> None:
-    code = (
-        "import time\nfrom service.logs import configure_logging\nfrom service.progress import progress\n"
-        "configure_logging()\n"
-        "with progress('Featurizing', 4) as advance:\n"
-        "    for _ in range(4):\n        time.sleep(0.05)\n        advance()\n"
-    )
+def test_a_step_of_unknown_length_is_counted_when_it_takes_its_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    configure_logging()
+    for seconds, counts in ((0.9, []), (1.5, [3]), (6.0, [2, 3])):
+        with counter("Reading") as advance:
+            advance(1)
+            now[0] += seconds
+            advance(1)
+            advance(1)
+        lines = capsys.readouterr().err.splitlines()
+        assert [int(re.search(r"done=(\d+)", line)[1]) for line in lines] == counts  # type: ignore[index]
+        assert all("Reading" in line and "structures" in line and "rate=" in line for line in lines)
+    configure_logging("quiet")
+    with counter("Reading") as advance:
+        now[0] += 60.0
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def on_terminal(code: str) -> str:
+    """What a process shows on a terminal."""
     main, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen(
@@ -112,8 +129,31 @@ def test_a_bar_with_rate_on_a_terminal() -> None:
         shown += part
     os.close(main)
     assert process.wait(timeout=60) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_a_bar_with_rate_on_a_terminal() -> None:
+    text = on_terminal(
+        "import time\nfrom service.logs import configure_logging\nfrom service.progress import progress\n"
+        "configure_logging()\n"
+        "with progress('Featurizing', 4) as advance:\n"
+        "    for _ in range(4):\n        time.sleep(0.05)\n        advance()\n"
+    )
     assert "Featurizing" in text
     assert "4/4" in text
     assert re.search(r"structures/s", text)
     assert "left" in text
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, True), (1e9, False)])
+def test_a_count_on_a_terminal(seconds: float, shown: bool) -> None:
+    text = on_terminal(
+        "import time\nfrom service.logs import configure_logging\nfrom service import progress\n"
+        f"configure_logging()\nprogress.SECONDS_UNTIL_COUNTED = {seconds}\n"
+        "with progress.counter('Reading') as advance:\n"
+        "    for _ in range(4):\n        time.sleep(0.05)\n        advance()\n"
+    )
+    if shown:
+        assert re.search(r"Reading.* 4 .*structures/s", text)
+    else:
+        assert text == ""

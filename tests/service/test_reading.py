@@ -214,7 +214,16 @@ def test_duplicate_path_ids_name_both_places(tmp_path):
     assert [(s.source, s.index) for s in good] == [(str(a), 0), (str(a), 1), (str(b), 0)]
     found = only(bad)
     assert (found.source, found.index) == (str(b), 1)
-    assert found.reason == f"path id '2' is a duplicate: LiSi3 here, LiSi7 in {a}, structure 1"
+    assert found.reason == f"path id '2' is a duplicate: Li2Si6 here, LiSi7 in {a}, structure 1"
+
+
+def test_a_path_does_not_change_its_number_of_atoms(tmp_path):
+    atoms = frame(0, traj=1)
+    path = extxyz(tmp_path / "a.xyz", [atoms, atoms.repeat((2, 1, 1))])
+    good, bad = read_structures([path], path_key="traj", unique=True)
+    assert [s.index for s in good] == [0]
+    assert only(bad).reason == f"path id '1' is a duplicate: Li2Si14 here, LiSi7 in {path}, structure 0"
+    assert len(read_structures([path], unique=True)[0]) == 2
 
 
 def test_copies_of_structures_are_named_when_asked_for(tmp_path):
@@ -311,6 +320,87 @@ def test_every_cut_of_a_file_is_found_or_harmless(tmp_path):
         assert structure_digest(good[0].atoms) == structure_digest(complete[0].atoms)
 
 
+def unaligned(atoms, form):
+    """Rows of a file whose columns are not filled up with spaces."""
+    rows = zip(atoms.symbols, atoms.positions.tolist(), strict=True)
+    return [f"{s} {' '.join(format(v, form) for v in xyz)}" for s, xyz in rows]
+
+
+@pytest.mark.parametrize("form", [".6f", ".16f", ".9e"])
+@pytest.mark.parametrize("name", ["cut.xyz", "POSCAR"])
+def test_every_cut_of_rows_of_uneven_width_is_found_or_harmless(tmp_path, name, form):
+    atoms = frame(3)
+    atoms.positions[4] *= -10  # rows of different width
+    rows = unaligned(atoms, form)
+    if name == "POSCAR":
+        rows = [row.split(maxsplit=1)[1] for row in rows]
+        head = ["x", "1.0", "54.3 0 0", "0 54.3 0", "0 0 54.3", "Li Si", "1 7", "Cartesian"]
+    else:
+        head = ["8", 'Lattice="54.3 0 0 0 54.3 0 0 0 54.3" Properties=species:S:1:pos:R:3 pbc="T T T"']
+    whole = "\n".join([*head, *rows])
+    path = tmp_path / name
+    path.write_text(whole)
+    complete = only(read_structures([path])[0])
+    for cut in range(len(whole) - len(rows[-1]) - 1, len(whole)):
+        path.write_text(whole[:cut])
+        good, bad = read_structures([path])
+        assert len(good) + len(bad) == 1, cut
+        if good:
+            np.testing.assert_allclose(good[0].atoms.positions, complete.atoms.positions, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("last", ["0.0 0.0 0.0", "2.715 2.715 0.0", "0 0 0", "1.3575 2.715 0.5"])
+@pytest.mark.parametrize("first", ["1.3575 1.3575 1.3575", "2.715 1.3575 0.123456", "1.25 1.25 1.25"])
+@pytest.mark.parametrize("name", ["a.xyz", "POSCAR"])
+def test_whole_rows_of_few_decimals_need_no_line_break(tmp_path, name, first, last):
+    cell = '2\nLattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3\n'
+    content = {
+        "a.xyz": f"{cell}Si {first}\nSi {last}",
+        "POSCAR": f"x\n1.0\n9 0 0\n0 9 0\n0 0 9\nSi\n2\nCartesian\n{first}\n{last}",
+    }
+    (tmp_path / name).write_text(content[name])
+    assert read_structures([tmp_path / name])[1] == []
+
+
+def test_whole_rows_of_shortest_decimals_need_no_line_break(tmp_path):
+    for seed in range(60):
+        atoms = bulk("Si").repeat((1 + seed % 3, 1, 1))
+        atoms.rattle(0.1, seed=seed)
+        lattice = " ".join(map(str, atoms.cell.array.ravel()))
+        head = f'{len(atoms)}\nLattice="{lattice}" Properties=species:S:1:pos:R:3\n'
+        (tmp_path / "a.xyz").write_text(head + "\n".join(unaligned(atoms, "")))
+        assert read_structures([tmp_path / "a.xyz"])[1] == [], seed
+
+
+@pytest.mark.parametrize("name", ["x.cif", "x.cif.gz"])
+def test_a_cif_file_without_some_of_its_atoms(tmp_path, name):
+    path = tmp_path / "x.cif"
+    write(path, frame(energy=None))
+    lines = lines_of(path)
+    for end, n_bad in ((len(lines), 0), (-1, 1), (-2, 1)):
+        content = "".join(lines[:end]).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        good, bad = read_structures([tmp_path / name])
+        assert (len(good), len(bad)) == (1 - n_bad, n_bad)
+    assert "LiSi5, which is not its _chemical_formula_sum 'Li1 Si7': the file is truncated" in bad[0].reason
+    write(path, bulk("Si", cubic=True))
+    path.write_text("".join(lines_of(path)[:-1]))
+    assert "Si7, which is not" in only(read_structures([path])[1]).reason
+
+
+@pytest.mark.parametrize("formula", ["'Li2 Si14'", "'Si7 Li'", "?", "'Li0.5 Si3.5'", None])
+def test_a_cif_file_with_another_way_to_write_its_formula(tmp_path, formula):
+    path = tmp_path / "x.cif"
+    write(path, frame(energy=None))
+    lines = [line for line in lines_of(path) if not line.startswith("_chemical_formula_s")]
+    path.write_text(
+        "".join([lines[0], *([f"_chemical_formula_sum {formula}\n"] if formula else []), *lines[1:]])
+    )
+    good, bad = read_structures([path])
+    assert bad == []
+    assert not any(key.startswith("_") for key in good[0].atoms.info)
+
+
 @pytest.mark.parametrize("suffix", ["xz", "gz"])
 def test_truncated_and_damaged_compressed_files_keep_their_good_frames(tmp_path, suffix):
     plain = extxyz(tmp_path / "a.xyz", [frame(i) for i in range(200)]).read_bytes()
@@ -356,7 +446,7 @@ def test_text_between_frames_is_named(tmp_path):
         ("binary.xyz", bytes(range(256)) * 20, "expected a number of atoms"),
         ("binary", bytes(range(256)) * 20, "not known"),
         ("text.txt", b"a table of contents\n", "not known"),
-        ("x.cif", b"data_x\n_cell_length_a oops\n", "no structure"),
+        ("x.cif", b"data_x\n_cell_length_a oops\n", "no structure; it was taken for the format 'cif'"),
         ("POSCAR", b"rubbish\n1.0\n", "cannot be parsed"),
         ("x.json", b"{}", "not read"),
         ("x.db", b"SQLite format 3\x00" + bytes(100), "not read"),

@@ -311,7 +311,14 @@ def store():
         originals=np.full(20, -1),
         scattering_config=scattering.config,
         data_hash="d0",
+        path="store a",
     )
+
+
+def continued(store, **changes):
+    """A store with further structures of the same paths."""
+    more = {"features": 1.01 * store.features, "energies": store.energies + 0.01, "path": "store b"}
+    return SimpleNamespace(**(vars(store) | more | changes))
 
 
 def test_from_store_to_prediction(ray, store, tmp_path) -> None:
@@ -329,7 +336,7 @@ def test_from_store_to_prediction(ray, store, tmp_path) -> None:
 
 
 def test_several_stores(store) -> None:
-    other = SimpleNamespace(**(vars(store) | {"data_hash": "d1"}))
+    other = continued(store, data_hash="d1")
     data = training_data([store, other])
     assert data.features.shape == (40, store.features.shape[1])
     assert len(set(data.path_ids)) == 10
@@ -343,13 +350,33 @@ def test_several_stores(store) -> None:
         training_data([])
 
 
+def test_a_structure_in_two_stores_is_refused(store) -> None:
+    features, energies = 1.01 * store.features, store.energies + 0.01
+    features[7], energies[7] = store.features[12], store.energies[12]
+    renamed = continued(store, features=features, energies=energies, path_ids=[f"new {i}" for i in range(20)])
+    with pytest.raises(DataError, match=r"store a \(path 6\) and store b \(path new 7\) hold the same"):
+        training_data([store, renamed])
+    with pytest.raises(DataError, match=r"store a .*store a .*the same structure"):
+        training_data([store, SimpleNamespace(**vars(store))])
+    energies[7] += 1e-3  # another calculation of the same structure is not the same measurement
+    assert len(training_data([store, renamed]).features) == 40
+
+
+@pytest.mark.parametrize(
+    "change", [{"compositions": ["Si"] * 19 + ["Ge"]}, {"n_atoms": np.array([8] * 19 + [16])}]
+)
+def test_a_path_has_the_same_atoms_in_all_stores(store, change) -> None:
+    with pytest.raises(DataError, match=r"path id '9' is Si with 8 atoms in store a and .* in store b"):
+        training_data([store, continued(store, **change)])
+
+
 def test_copies_become_differences_of_their_originals(store) -> None:
     features = store.features.copy()
     features[[3, 4]] = [features[0] * 1.01, features[7] * 0.98]  # copies of rows 0 and 7
     originals = np.full(20, -1)
     originals[[3, 4]] = [0, 7]
     copied = SimpleNamespace(**(vars(store) | {"features": features, "originals": originals}))
-    data = training_data([store, copied])
+    data = training_data([continued(store), copied])
     assert len(data.features) == len(data.energies) == 38
     np.testing.assert_allclose(data.differences, [0.01 * features[0], -0.02 * features[7]], rtol=1e-12)
     assert data.difference_paths == ("1", "2")  # rows 3 and 4
