@@ -134,6 +134,21 @@ def featurization_stages(costs, n, nodes):
     ]
 
 
+def gigabytes_moved(costs, n):
+    """In all, by what moves."""
+    units, rows = rows_of(n) / ROWS, rows_of(n)
+    stored = units * costs["chunk, bytes"]
+    moved = {
+        "structures read": n * costs["input file, bytes of a structure"],
+        "temporary file": n * costs["spool, bytes of a structure"],
+        "driver to workers": units * costs["inputs of a unit, bytes"],
+        "chunks written, and again read back": stored,
+        "read by a training, twice": stored,
+        "matrix to a node that fits": 8 * rows * costs["columns"],
+    }
+    return {name: amount / 1e9 for name, amount in moved.items()}
+
+
 # Training
 
 
@@ -290,6 +305,7 @@ def spoken(costs):
     biggest = training_stages(costs, *CASES[-1])
     seconds = training_seconds(costs, *CASES[-1])
     wanted = training_where_the_rows_are(costs, *CASES[-1])
+    rate = rows_of(CASES[-1][0]) / ROWS / processors_seconds(costs, *CASES[-1])
     return {
         "before_ms": 1e3 * before,
         "read_share": 100 * costs["read, check, spool, s"] / before,
@@ -298,6 +314,9 @@ def spoken(costs):
         "send_ms": 1e3 * (thread - spool - note),
         "note_ms": 1e3 * note,
         "arrays": 3 * ROWS,
+        "gcs_ms": 1e3 * costs["GCS: a unit, s"],
+        "gcs_share": 100 * rate * costs["GCS: a unit, s"],
+        "rate": rate,
         "driver_gib": biggest[0][1],
         "store_gib": biggest[1][1],
         "worker_gib": biggest[2][1],
@@ -346,6 +365,13 @@ def markdown(about, data):
         wanted=table(
             ["structures", *wanted[case_name(*CASES[0])]], [[k, *v.values()] for k, v in wanted.items()]
         ),
+        moved=table(
+            ["GB", *(case_name(*case).split(" on")[0] for case in CASES[::2])],
+            [
+                [name, *(moved[name] for moved in data["gigabytes moved"].values())]
+                for name in gigabytes_moved(costs, 1)
+            ],
+        ),
         costs=table(["cost", "value"], list(costs.items())),
         stages=table(["structures", "part", "stage", "need", "offer", "load"], stages),
     )
@@ -371,6 +397,7 @@ def main():
         "checks": [check(costs, run) for run in runs],
         "simulated": list(simulated(costs)),
         "on paper": list(on_paper(costs)),
+        "gigabytes moved": {n: gigabytes_moved(costs, n) for n in (10**6, 10**8)},
         "training as built": {case_name(*case): training_seconds(costs, *case) for case in CASES},
         "training where the rows are": {
             case_name(*case): training_where_the_rows_are(costs, *case) for case in CASES
