@@ -44,6 +44,7 @@ ATOMS = 64
 PATH = 54  # structures
 BATCH = 25  # models, workers/train.py
 IN_FLIGHT = 4  # units that a sleeping worker holds: it never waits for its inputs alone
+SLEEPS = [(0.1, 160), (0.03, 240), (0.0, 240)]  # seconds of a unit, units
 HASH = "0" * 64
 
 
@@ -209,10 +210,10 @@ def measure_driver(folder, spool, n_units=300):
         run(n_units)
         thread, everything = time.thread_time() - began, time.process_time() - began_all
         busy = {name: sum(daemons[name].cpu_times()[:2]) - busy[name] for name in busy}
-        began, began_thread = time.perf_counter(), time.thread_time()
-        for number in range(60):
-            note(number, HASH)
-        wall, note_thread = time.perf_counter() - began, time.thread_time() - began_thread
+        note_thread = time.thread_time()
+        disk = waiting_for_others(lambda: note(0, HASH), 60)
+        note_thread = time.thread_time() - note_thread
+        storing = waiting_for_others(lambda: ray.put(real[0][1]), 60)
         idle = actor.remote(0.0)
         references = [idle.take.remote(0, []) for _ in range(2000)]
         ray.get(references)
@@ -225,7 +226,8 @@ def measure_driver(folder, spool, n_units=300):
         "driver thread: a unit in all, s": thread / n_units,
         "of which structures from the spool, s": spooling,
         "of which the note, s": note_thread / 60,
-        "waiting for the disk at a note here, s (wall)": (wall - note_thread) / 60,
+        "waiting for the disk at a note here, s (wall)": disk,
+        "waiting for Ray's object store at a unit, s (wall)": storing,
         "driver, all threads: a unit, s": everything / n_units,
         "raylet of the driver's node: a unit, s": busy["raylet"] / n_units,
         "GCS: a unit, s": busy["gcs_server"] / n_units,
@@ -248,7 +250,7 @@ def note_taker(store, ledger):
 # Checks of the simulation: real runs
 
 
-def run_sleeping_units(folder, spool, seconds, n_workers, n_units):
+def run_sleeping_units(folder, spool, seconds, n_units, n_workers=4):
     """Units per second when workers sleep; all else is real."""
     import ray
 
@@ -266,19 +268,32 @@ def run_sleeping_units(folder, spool, seconds, n_workers, n_units):
         actor = ray.remote(num_cpus=1)(sleeper())
         make = partial(actor.remote, seconds)
         run_units(make, units, "take", n_workers=n_workers, on_result=ended, in_flight=IN_FLIGHT)
-    return clock.measured()
+    run = {"chunks": "no", "workers": n_workers, "units": n_units, "in flight": IN_FLIGHT}
+    return run | {"s of a unit": seconds} | clock.measured()
+
+
+def scheduled():
+    """Seconds for which this thread ran, and for which it waited for a core (Linux tells)."""
+    ran, waited, _ = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    return np.array([int(ran), int(waited)]) / 1e9
+
+
+def waiting_for_others(function, repeats):
+    """Wall seconds of a call in which this thread neither ran nor waited for a core."""
+    began, before = time.perf_counter(), scheduled().sum()
+    for _ in range(repeats):
+        function()
+    return max(time.perf_counter() - began - (scheduled().sum() - before), 0.0) / repeats
 
 
 class DriverClock:
-    """When results came, and how long this thread had waited for a core by then (Linux tells)."""
+    """When results came, and how long this thread had run and waited for a core by then."""
 
     def __init__(self):
-        self._schedstat = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
         self._ticks = []
 
     def tick(self):
-        ran, waited, _ = map(int, self._schedstat.read_text().split())
-        self._ticks.append((time.perf_counter(), ran, waited))
+        self._ticks.append((time.perf_counter(), *scheduled()))
 
     def measured(self):
         """In the second half, when all workers are up, and without the last, when some have nothing to do:
@@ -325,7 +340,8 @@ def run_featurize(folder, spool, seconds, n_units):
         )
     finally:
         module.Featurizer = Featurizer
-    return {"s of a unit": float(np.median(times))} | clock.measured()
+    run = {"chunks": "written", "workers": 2, "units": n_units, "in flight": None}
+    return run | {"s of a unit": float(np.median(times))} | clock.measured()
 
 
 # Training
@@ -432,11 +448,6 @@ def measure_all():
             **measure_training_data(),
             **measure_training(),
         }
-        checks = [
-            {"chunks": "no", "workers": 8, "units": units, "in flight": IN_FLIGHT, "s of a unit": seconds}
-            | run_sleeping_units(folder, spool, seconds, 8, units)
-            for seconds, units in ((0.2, 200), (0.05, 400), (0.0, 400))
-        ]
-        whole = {"chunks": "written", "workers": 2, "units": 60, "in flight": None}
-        checks.append(whole | run_featurize(folder, spool, 0.1, 60))
+        checks = [run_sleeping_units(folder, spool, seconds, units) for seconds, units in SLEEPS]
+        checks.append(run_featurize(folder, spool, 0.1, 40))
     return costs, checks

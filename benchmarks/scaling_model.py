@@ -41,6 +41,9 @@ TENABLE = 2  # times the processors' own time
 # Featurization
 
 
+OBJECT_STORE = "waiting for Ray's object store at a unit, s (wall)"
+
+
 def rows_of(n):
     return round(n * (1 + COPIES))
 
@@ -66,7 +69,7 @@ def unit_work(costs, units, latency):
         spread=SPREAD,
         input_bytes=costs["inputs of a unit, bytes"],
         output_bytes=costs["chunk, bytes"],
-        hand_out=costs["driver thread: a unit in all, s"] - note,
+        hand_out=costs["driver thread: a unit in all, s"] - note + costs[OBJECT_STORE],
         note=note + latency,
         wait=costs["ray.wait, s for each worker"],
         take_over=costs["search for a unit to take over, s for each worker"],
@@ -222,7 +225,10 @@ def check(costs, run):
         output_bytes=0.0,
         in_flight=run["in flight"],
     )
-    work = replace(work, hand_out=slow * work.hand_out, note=slow * work.note)
+    # Only what it computes takes longer, not what it waits for.
+    computing = (slow - 1) * (work.hand_out - costs[OBJECT_STORE])
+    noting = (slow - 1) * costs["of which the note, s"]
+    work = replace(work, hand_out=work.hand_out + computing, note=work.note + noting)
     cluster = Cluster(run["workers"], 1e9, 0.0, 1e12, 1e12, 0.0)
     predicted = simulate(work, cluster).units_per_second
     driver = 1 / (work.hand_out + work.note)
