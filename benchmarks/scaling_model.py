@@ -350,7 +350,10 @@ def markdown(about, data):
         for case, parts in data["training as built"].items()
     ]
     parts, wanted = data["training as built"][case_name(*CASES[0])], data["training where the rows are"]
+    ratios = [run["measured / simulated"] for run in data["checks"]]
     return TEXT.read_text().format(
+        lowest=min(ratios),
+        highest=max(ratios),
         **spoken(costs),
         machine=f"{machine_line(about)}; load average of 15 minutes {about['load']}",
         cores=CORES,
