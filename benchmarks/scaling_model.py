@@ -1,243 +1,397 @@
-"""What a unit of work costs here, and what that makes of 10^6 and 10^8 structures on 100 and 1,000 nodes.
+"""Featurization and training of 10^6 and 10^8 structures on 100 and 1,000 nodes: what breaks first.
 
-    python benchmarks/scaling_model.py [--out DIR]
+    python benchmarks/scaling_model.py [--out DIR] [--costs FILE]
 
-First the costs are measured: processor seconds of a transform, of a chunk and of handing out a unit (which
-depend little on what else the machine does), wall seconds of notes in the ledger (they wait for the disk),
-bytes of everything; those of a fit are the recorded ones of fit_500.py. Then they are multiplied. The model
-is simple on purpose: every stage has a rate that the hardware offers and one that the run needs, and the
-stage with the largest quotient breaks first.
+1. scaling_costs.py measures what a structure, a unit and a model cost here, with the real classes.
+2. On paper: every stage has a rate, a time or a size that the run needs and one that the hardware offers; the
+   stage with the largest quotient breaks first.
+3. scaling_simulation.py runs the units of each case as discrete events. Real runs on this machine, with
+   workers that sleep, check it.
+
+``--costs`` takes the measurements from an earlier JSON file.
 """
 
 import argparse
 import json
-import re
-import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import psutil
-from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
+from common import RESULTS, machine, machine_line, table, write_results
+from scaling_costs import BATCH, ROWS, measure_all
+from scaling_simulation import Cluster, Work, simulate
 
-from atomscatter.scattering import Scattering
-from service.feature_store import ChunkWriter, FeatureStore, chunk_name
-from service.ledger import Unit
-from service.reading import LabelledStructure
-from service.spool import StructureSpool
-from workers.cluster import connect
-from workers.pool import run_units
-
-ROWS = 256  # of a chunk, for many structures
-ATOMS = 64
+TEXT = Path(__file__).with_name("scaling_model_text.md")
+MODELS = 500
+COPIES = 0.4  # translated copies of a structure, the default of featurize
 # What a cluster is taken to be; not measured.
 CORES = 64  # of a node
 NODE_GIB = 256
+TEMPORARY_GIB = 1000  # of a node's disk, for temporary files
 NETWORK = 1.25e9  # bytes/s of a node (10 Gbit/s)
-SHARED_STORAGE = 10e9  # bytes/s of a parallel file system or an object storage, in all
+STORAGE = 10e9  # bytes/s of a parallel file system or an object storage, in all
+LATENCIES = {"file system": 0.003, "object storage": 0.02}  # s of a request
+WRITES = 3500  # objects written per second under one prefix: the documentation of Amazon's S3
 ACTORS_PER_SECOND = 390  # Ray's release log 1.12, many_actors.json: 10,000 actors at 388.9 per second
-DRIVER_GIB = 64
+ACTORS = 20_000  # at a time; the most that a "scalability envelope" in Ray's repository names, that we found
+SPREAD = 0.1  # units take 90 to 110 % of the mean time
+CASES = [(n, nodes) for n in (10**6, 10**8) for nodes in (100, 1000)]
+TENABLE = 2  # times the processors' own time
 
 
-def processor_seconds(function, repeats):
-    function()
-    began = time.process_time()
-    for _ in range(repeats):
-        function()
-    return (time.process_time() - began) / repeats
+# Featurization
 
 
-def measure_featurization():
-    scattering = Scattering()
-    atoms = [amorphous_li_si(ATOMS, 11.0, seed) for seed in range(4)]
-    rows = np.array([scattering.features(a) for a in atoms])
-    transform = processor_seconds(lambda: scattering.features(atoms[0]), 6)
-    noise = 1 + 1e-3 * np.random.default_rng(0).standard_normal((ROWS, rows.shape[1]))
-    features = np.tile(rows, (ROWS // len(rows), 1)) * noise
-    labelled = [LabelledStructure(atoms[i % 4], "file", i, f"path {i // 50}", -1.0) for i in range(4 * ROWS)]
-    with tempfile.TemporaryDirectory() as folder:
-        before = psutil.Process().memory_info().rss
-        spool = StructureSpool(labelled[i % len(labelled)] for i in range(50_000))
-        spool_bytes = (psutil.Process().memory_info().rss - before) / len(spool)
-        store = FeatureStore.create(Path(folder) / "store", labelled, scattering, chunk_rows=ROWS)
-        writer = ChunkWriter(store.path)
-        write = processor_seconds(lambda: writer.write(0, features), 5)
-        chunk = (Path(store.path) / chunk_name(0)).stat().st_size
-        with store.writing() as ledger:
-            began = time.perf_counter()
-            for number in range(50):
-                ledger.record(Unit(number % 4, "1" * 64, "2" * 64, "3" * 64))
-            note = (time.perf_counter() - began) / 50
-    return {
-        "transform s": transform,
-        "features": scattering.n_features,
-        "chunk write s": write,
-        "chunk bytes": chunk,
-        "ledger note s (wall)": note,
-        "input bytes of a structure": ATOMS * 32 + 9 * 8,
-        "memory of a waiting structure, bytes": spool_bytes,
-        "metadata of a structure, bytes": 32 + 8 * 4 + 3 * 16,
-    }
+OBJECT_STORE = "waiting for Ray's object store at a unit, s (wall)"
+FITS = f"fits on {MODELS // BATCH} cores"
+GRAMS = f"products and Gram matrices of a batch of {BATCH}, s for each row"
 
 
-def measure_handing_out():
-    """Processor seconds of this process for each unit, with the arguments of a real one."""
-    import ray
-
-    class Actor:
-        def take(self, unit, jobs):
-            return "0" * 64
-
-    job = ("file, structure 0", np.zeros(ATOMS, dtype=np.int64), np.zeros((ATOMS, 3)), np.eye(3))
-    n_units = 400
-    with connect(workers=2):
-        actor = ray.remote(num_cpus=1)(Actor)
-        units = {unit: (unit, [job] * ROWS) for unit in range(n_units)}
-        began = time.process_time()
-        run_units(actor.remote, units, "take", n_workers=2, on_result=lambda unit, result: None)
-        handing_out = (time.process_time() - began) / n_units
-        waiting = actor.remote()
-        references = [waiting.take.remote(0, []) for _ in range(2000)]
-        ray.get(references)
-        wait = processor_seconds(
-            lambda: ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False), 3
-        )
-    return {"handing out s": handing_out, "ray.wait s for each reference": wait / len(references)}
+def rows_of(n):
+    return round(n * (1 + COPIES))
 
 
-def recorded_fit():
-    """Processor seconds of the models of benchmarks/fit_500.py, as last recorded; both parts are taken to
-    grow with the number of structures."""
-    found = json.loads((RESULTS / "fit_500.json").read_text())
-    numbers = re.findall(r"(\d+) (?:models|structures|columns)", found["what"])
-    models, n, columns = map(int, numbers)
-    return {
-        "columns": columns,
-        "Gram s of a model and a structure": found["processor_seconds_gram"] / models / n,
-        "rest s of a model and a structure": found["processor_seconds_models"] / models / n,
-        "Gram bytes of a model": 8 * columns**2,
-    }
+def serial_seconds(costs, n):
+    """What the driver does before the first unit, structure after structure."""
+    of_structure = costs["read, check, spool, s"] + costs["elements, s"]
+    of_row = costs["digests, metadata (of a row), s"] + costs["volume (of a row), s"]
+    return n * of_structure + rows_of(n) * of_row
 
 
-def featurization(costs, n, nodes):
-    """Stages of featurization: name, need, offer, unit; need over offer above 1 breaks."""
-    cores = nodes * CORES
-    units = n / ROWS
-    wall = max(n * costs["transform s"] / cores, ROWS * costs["transform s"])
-    working = min(cores, units)
-    rate = units / wall
-    driver = costs["handing out s"] + working * costs["ray.wait s for each reference"] / max(rate, 1)
-    memory = n * (costs["memory of a waiting structure, bytes"] + costs["metadata of a structure, bytes"])
-    return wall, [
-        ("ledger: notes of a worker, 1/s", rate / working, 1 / costs["ledger note s (wall)"]),
-        ("driver: units handed out, 1/s", rate, 1 / driver),
-        ("driver: memory, GiB", memory / 2**30, DRIVER_GIB),
-        ("driver: inputs sent, bytes/s", rate * ROWS * costs["input bytes of a structure"], NETWORK),
+def processors_seconds(costs, n, nodes):
+    """Time of the transforms alone; a unit is not divided."""
+    return max(rows_of(n) / (nodes * CORES), ROWS) * costs["transform, s"]
+
+
+def unit_work(costs, units):
+    """A unit for the simulation; its worker writes the chunk and the note."""
+    writing = costs["chunk: encode, write, read back, hash, s"] + costs["note, s"]
+    return Work(
+        units=units,
+        seconds=ROWS * costs["transform, s"] + writing,
+        spread=SPREAD,
+        input_bytes=costs["inputs of a unit, bytes"],
+        output_bytes=costs["chunk, bytes"],
+        hand_out=costs["driver thread: a unit in all, s"] + costs[OBJECT_STORE],
+        wait=costs["ray.wait, s for each worker"],
+        take_over=costs["search for a unit to take over, s for each worker"],
+    )
+
+
+def cluster_of(costs, nodes, latency, stores):
+    """The share of a cluster that each of several stores has, with a driver of its own."""
+    return Cluster(
+        workers=max(1, nodes * CORES // stores),
+        starts=ACTORS_PER_SECOND / stores,
+        start_seconds=costs["start of a worker's process, s"],
+        link=NETWORK,
+        storage=STORAGE / stores,
+        latency=latency,
+    )
+
+
+def featurization(costs, n, nodes, latency, stores=1):
+    """Seconds before the first unit, outcome of the simulated units; of one of equal stores side by side."""
+    units = max(1, rows_of(n) // (ROWS * stores))
+    outcome = simulate(unit_work(costs, units), cluster_of(costs, nodes, latency, stores))
+    return serial_seconds(costs, n / stores), outcome
+
+
+def stores_needed(costs, n, nodes, latency):
+    """How many stores with a driver each bring the whole to twice the processors' time; None: too many."""
+    tenable = TENABLE * processors_seconds(costs, n, nodes)
+    stores = 1
+    while serial_seconds(costs, n / stores) > tenable:
+        stores *= 2
+    while stores <= nodes:
+        before, outcome = featurization(costs, n, nodes, latency, stores)
+        if before + outcome.seconds <= tenable:
+            return stores, before, outcome
+        stores *= 2
+    return None
+
+
+READING = "driver: read, spool, digest before the first unit, s"
+THREAD = "driver's thread: spool, hand out, units/s"
+
+
+def featurization_stages(costs, n, nodes):
+    """Stage, need, offer."""
+    wall = processors_seconds(costs, n, nodes)
+    units = rows_of(n) / ROWS
+    rate, working = units / wall, min(nodes * CORES, units)
+    chunk = costs["chunk, bytes"]
+    inputs = costs["inputs of a unit, bytes"]
+    return [
+        (READING, serial_seconds(costs, n), wall),
+        (THREAD, rate, 1 / unit_work(costs, 1).hand_out),
+        ("driver: memory, GiB", n * costs["memory while reading, bytes of a structure"] / 2**30, NODE_GIB),
+        ("driver: temporary file, GiB", n * costs["spool, bytes of a structure"] / 2**30, TEMPORARY_GIB),
+        ("driver: inputs sent, bytes/s", rate * inputs, NETWORK),
+        ("driver's raylet: processor s per s", rate * costs["raylet of the driver's node: a unit, s"], 1.0),
+        ("GCS: events of units, processor s per s", rate * costs["GCS: a unit, s"], 1.0),
         ("GCS: actors started within a tenth of the run, 1/s", working / (0.1 * wall), ACTORS_PER_SECOND),
-        ("storage: chunks written and read back, bytes/s", 2 * rate * costs["chunk bytes"], SHARED_STORAGE),
+        ("GCS: actors at a time, of those that Ray was tested with", working, ACTORS),
+        ("storage: chunks written and read back, bytes/s", 2 * rate * chunk, STORAGE),
+        ("storage: chunks and notes written, 1/s", 2 * rate, WRITES),
+        ("driver, when resumed: hashing all chunks, bytes/s", rate * chunk, NETWORK),
+    ]
+
+
+def gigabytes_moved(costs, n):
+    """In all, by what moves."""
+    units, rows = rows_of(n) / ROWS, rows_of(n)
+    stored = units * costs["chunk, bytes"]
+    moved = {
+        "structures read": n * costs["input file, bytes of a structure"],
+        "temporary file": n * costs["spool, bytes of a structure"],
+        "driver to workers": units * costs["inputs of a unit, bytes"],
+        "chunks written, and again read back": stored,
+        "read by a training, twice": stored,
+        "matrix to a node that fits": 8 * rows * costs["columns"],
+    }
+    return {name: amount / 1e9 for name, amount in moved.items()}
+
+
+# Training
+
+
+def batch_seconds(costs, rows):
+    """One worker's time for a batch of models."""
+    gram = costs[GRAMS]
+    rest = costs["rest of a model, s for each row"] * rows + costs["rest of a model, s whatever the rows"]
+    return gram * rows + BATCH * rest
+
+
+def training_seconds(costs, n, nodes):
+    """Parts of a training as it is built, were there memory for it, by name."""
+    rows, batches = rows_of(n), MODELS // BATCH
+    stored = rows / ROWS * costs["chunk, bytes"]
+    return {
+        "check of the store": stored / NETWORK,
+        "loading": stored / NETWORK,
+        "matrix in the driver": rows * costs["driver of a training: s for each row"],
+        FITS: batch_seconds(costs, rows) * batches / min(batches, nodes * CORES),
+    }
+
+
+def training_stages(costs, n, nodes):
+    """Stage, need, offer."""
+    rows, batches = rows_of(n), MODELS // BATCH
+    matrix = 8 * rows * costs["columns"]
+    driver = rows * costs["driver of a training: memory, bytes for each row"]
+    beside = rows * costs["memory of a worker beside its Gram matrices, bytes for each row"]
+    worker = beside + BATCH * costs["Gram matrix, bytes"]
+    fits = training_seconds(costs, n, nodes)[FITS]
+    return [
+        ("driver: copies of all features in its memory, GiB", driver / 2**30, NODE_GIB),
+        ("node: the matrix in Ray's object store, GiB", matrix / 2**30, 0.3 * NODE_GIB),
+        ("node: memory of one worker beside the matrix, GiB", worker / 2**30, 0.7 * NODE_GIB),
+        ("cores that batches of models can use", nodes * CORES, batches),
         (
-            "resuming: hashing all chunks within the run, bytes/s",
-            units * costs["chunk bytes"] / wall,
+            f"driver: matrix sent to {batches} nodes during the fits, bytes/s",
+            batches * matrix / fits,
             NETWORK,
         ),
     ]
 
 
-def training(costs, n, nodes):
-    """The same for 500 models. A unit is a batch of 25 models: more cores than batches have nothing to do."""
-    models = 500
-    batches = models // 25
-    matrix = 8 * n * costs["columns"]
-    each = costs["Gram s of a model and a structure"] + costs["rest s of a model and a structure"]
-    wall = models * n * each / min(nodes * CORES, batches)
-    return wall, [
-        ("driver: the matrix of all features, GiB", matrix / 2**30, DRIVER_GIB),
-        ("node: the matrix in its object store, GiB", matrix / 2**30, 0.3 * NODE_GIB),
-        ("driver: matrix to the nodes with a batch, bytes/s", min(nodes, batches) * matrix / wall, NETWORK),
-        ("node: Gram matrices of a batch, GiB", 25 * costs["Gram bytes of a model"] / 2**30, 0.5 * NODE_GIB),
-        ("GCS: actors started within a tenth of the run, 1/s", batches / (0.1 * wall), ACTORS_PER_SECOND),
-    ]
+def training_where_the_rows_are(costs, n, nodes):
+    """An estimate of what is not built: each node keeps its rows, all sums over rows are added up.
+
+    Gram matrices (of all models), the QR of the chosen columns and the errors are such sums; the greedy
+    choice from a Gram matrix is not, and does not depend on the number of rows.
+    """
+    rows, cores = rows_of(n), nodes * CORES
+    of_row = costs[GRAMS] * MODELS / BATCH
+    of_row += MODELS * costs["rest of a model, s for each row"]
+    grams = MODELS * costs["Gram matrix, bytes"]
+    choice = costs["rest of a model, s whatever the rows"]
+    return {
+        "features of a node, GiB": 8 * rows * costs["columns"] / nodes / 2**30,
+        "loading, s": rows / ROWS * costs["chunk, bytes"] / min(STORAGE, nodes * NETWORK),
+        "sums over rows, s": rows * of_row / cores,
+        "500 Gram matrices, GiB": grams / 2**30,
+        "adding them up over the network, s": 2 * grams / NETWORK,
+        "greedy choice, s": choice * max(1.0, MODELS / cores),
+    }
 
 
-ANSWERS = {
-    "ledger": "a note is for a whole chunk of 256 structures; each worker writes those of its chunks.",
-    "driver: units": "several stores (`train --store` takes many), each with a driver of its own. All "
-    "results that are there are taken at once, and a worker waits for its next unit only between units that "
-    "last seconds.",
-    "driver: memory": "several stores. Structures wait in a file; what remains is names and numbers.",
-    "driver: inputs": "several stores on several nodes.",
-    "GCS": "actors are started once for a run; units go from the driver to them and do not pass the GCS.",
-    "storage": "one writer for each chunk and its note, no shared file; the storage has to be larger.",
-    "resuming": "several stores, each checked by its own driver.",
-    "driver: the matrix": "nothing yet: features are loaded into one process. Gram matrices are sums over "
-    "paths, so workers could add those of their own chunks; that is not built.",
-    "driver: matrix": "nothing yet; the same sum would need no copy of the matrix.",
-    "node": "nothing yet; the same sum would need no copy of the matrix.",
-}
+# Check of the simulation
 
 
-def answer(stage):
-    return next(text for name, text in ANSWERS.items() if stage.startswith(name))
+def check(costs, run):
+    """A run on this machine, with the simulated rate beside it: link and storage are not limits here."""
+    slow = run["driver slowed by"]
+    work = replace(
+        unit_work(costs, run["units"]),
+        seconds=run["s of a unit"],  # with the chunk and its note, where they are written
+        spread=0.0,
+        output_bytes=0.0,
+        in_flight=run["in flight"],
+    )
+    # Only what it computes takes longer, not what it waits for.
+    computing = (slow - 1) * (work.hand_out - costs[OBJECT_STORE])
+    work = replace(work, hand_out=work.hand_out + computing)
+    cluster = Cluster(run["workers"], 1e9, 0.0, 1e12, 1e12, 0.0)
+    predicted = simulate(work, cluster).units_per_second
+    driver = 1 / work.hand_out
+    workers = run["workers"] / run["s of a unit"] if run["s of a unit"] else None
+    return {
+        **{key: run[key] for key in ("chunks", "workers", "s of a unit", "driver slowed by")},
+        "driver alone, units/s": driver,
+        "workers alone, units/s": workers,
+        "simulated, units/s": predicted,
+        "measured, units/s": run["measured"],
+        "measured / simulated": run["measured"] / predicted,
+    }
+
+
+# Report
+
+
+def ends_the_run(load, name):
+    """What has no room fails; all else takes longer."""
+    return load > 1 and name.endswith("GiB")
+
+
+def loads(stages):
+    """Stages as (load, name, need, offer): first those that end a run, as it reaches them, then the most
+    loaded."""
+    found = [(need / offer, name, need, offer) for name, need, offer in stages]
+    ends = [stage for stage in found if ends_the_run(*stage[:2])]
+    return ends + sorted((stage for stage in found if stage not in ends), reverse=True)
 
 
 def duration(seconds):
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
+        if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
 
 
-def scenarios(costs):
-    for n in (10**6, 10**8):
-        for nodes in (100, 1000):
-            for name, model in (("featurize", featurization), ("train 500 models", training)):
-                wall, stages = model(costs, n, nodes)
-                loads = sorted(
-                    ((need / offer, stage, need, offer) for stage, need, offer in stages), reverse=True
-                )
-                yield {"structures": n, "nodes": nodes, "part": name, "wall s": wall, "stages": loads}
+TIMES = {"processors alone", "before the first unit", "units", "time with these"}
 
 
-def markdown(about, costs, found):
-    rows = [
-        [f"{s['structures']:.0e}", s["nodes"], s["part"], duration(s["wall s"]), f"{name}: {load:.2g}"]
-        for s in found
-        for load, name, _, _ in s["stages"][:1]
+def case_name(n, nodes):
+    return f"10^{len(str(n)) - 1} on {nodes:,} nodes"
+
+
+def simulated(costs):
+    """All cases and storages: one store, and as many as make it tenable."""
+    for n, nodes in CASES:
+        for storage, latency in LATENCIES.items():
+            before, outcome = featurization(costs, n, nodes, latency)
+            several = stores_needed(costs, n, nodes, latency)
+            yield {
+                "case": case_name(n, nodes),
+                "storage": storage,
+                "processors alone": processors_seconds(costs, n, nodes),
+                "before the first unit": before,
+                "units": outcome.seconds,
+                "units/s": outcome.units_per_second,
+                "workers busy, %": 100 * outcome.workers_busy * outcome.seconds / (before + outcome.seconds),
+                "driver busy in units, %": 100 * outcome.driver_busy,
+                "results waiting for it": outcome.most_waiting,
+                "stores for twice the processors' time": several and several[0],
+                "time with these": several and several[1] + several[2].seconds,
+            }
+
+
+def on_paper(costs):
+    for n, nodes in CASES:
+        found = loads(featurization_stages(costs, n, nodes))
+        yield {"case": case_name(n, nodes), "part": "featurize", "stages": found}
+        found = loads(training_stages(costs, n, nodes))
+        yield {"case": case_name(n, nodes), "part": "train 500 models", "stages": found}
+
+
+def shown_load(load):
+    return f"{load:.0f}" if load >= 10 else f"{load:.2g}"
+
+
+def spoken(costs):
+    """The numbers of the text."""
+    before, thread = serial_seconds(costs, 1), costs["driver thread: a unit in all, s"]
+    spool = costs["of which structures from the spool, s"]
+    biggest = training_stages(costs, *CASES[-1])
+    seconds = training_seconds(costs, *CASES[-1])
+    wanted = training_where_the_rows_are(costs, *CASES[-1])
+    rate = rows_of(CASES[-1][0]) / ROWS / processors_seconds(costs, *CASES[-1])
+    return {
+        "before_ms": 1e3 * before,
+        "read_share": 100 * costs["read, check, spool, s"] / before,
+        "thread_ms": 1e3 * thread,
+        "spool_ms": 1e3 * spool,
+        "rest_ms": 1e3 * (thread - spool),
+        "note_ms": 1e3 * costs["note, s"],
+        "unit_s": ROWS * costs["transform, s"],
+        "batch": BATCH,
+        "batches": MODELS // BATCH,
+        "arrays": 3 * ROWS,
+        "gcs_ms": 1e3 * costs["GCS: a unit, s"],
+        "gcs_share": 100 * rate * costs["GCS: a unit, s"],
+        "rate": rate,
+        "driver_gib": biggest[0][1],
+        "store_gib": biggest[1][1],
+        "worker_gib": biggest[2][1],
+        "small_worker_gib": training_stages(costs, *CASES[0])[2][1],
+        "fit": duration(seconds[FITS]),
+        "small_fit": duration(training_seconds(costs, *CASES[0])[FITS]),
+        "where": duration(sum(v for k, v in wanted.items() if k.endswith(", s"))),
+    }
+
+
+def markdown(about, data):
+    costs = data["costs"]
+    shown = [{k: duration(v) if v and k in TIMES else v for k, v in run.items()} for run in data["simulated"]]
+    first = [
+        [f["case"], f["part"], *[f"{name}: **{shown_load(load)}**" for load, name, _, _ in f["stages"][:3]]]
+        for f in data["on paper"]
     ]
     stages = [
-        [f"{s['structures']:.0e}", s["nodes"], name, need, offer, load]
-        for s in found
-        for load, name, need, offer in s["stages"]
+        [f["case"], f["part"], name, need, offer, load]
+        for f in data["on paper"]
+        for load, name, need, offer in f["stages"]
     ]
-    broken = sorted({name for s in found for load, name, _, _ in s["stages"] if load > 1})
-    answers = "\n".join(f"- {name}: {answer(name)}" for name in broken)
-    return f"""# Scaling, on paper
-
-{machine_line(about)}; load average of 15 minutes {about["load"]}
-
-Measured here: the costs below. Taken for granted: nodes of {CORES} cores and {NODE_GIB} GiB,
-{NETWORK / 1e9:g} GB/s of network for each, {SHARED_STORAGE / 1e9:g} GB/s of shared storage in all,
-{ACTORS_PER_SECOND} actors started per second (Ray's release log 1.12), {DRIVER_GIB} GiB for the process that
-hands out work. Structures of {ATOMS} atoms, units of {ROWS}. "Load" is need over offer: above 1, that part
-breaks or sets the pace. The time is what the processors alone would need. Units never pass the GCS: the
-driver sends them to the actors, so that its tasks per second are those of starting actors. 10^6 structures
-are 3,907 units, which keep as many cores busy, not more. A training has 20 units (batches of 25 models, which
-share the products of paths): it keeps 20 cores busy, not more.
-
-{table(["cost", "value"], list(costs.items()))}
-
-## What is loaded most
-
-{table(["structures", "nodes", "part", "time of the processors", "largest load"], rows)}
-
-## What answers it
-
-{answers}
-
-## All stages
-
-{table(["structures", "nodes", "stage", "need", "offer", "load"], stages)}
-"""
+    training = [
+        [case, *map(duration, parts.values()), duration(sum(parts.values()))]
+        for case, parts in data["training as built"].items()
+    ]
+    parts, wanted = data["training as built"][case_name(*CASES[0])], data["training where the rows are"]
+    ratios = [run["measured / simulated"] for run in data["checks"]]
+    return TEXT.read_text().format(
+        lowest=min(ratios),
+        highest=max(ratios),
+        **spoken(costs),
+        machine=f"{machine_line(about)}; load average of 15 minutes {about['load']}",
+        cores=CORES,
+        node=NODE_GIB,
+        network=NETWORK / 1e9,
+        storage=STORAGE / 1e9,
+        latencies=", ".join(f"{1000 * s:g} ms ({name})" for name, s in LATENCIES.items()),
+        starts=ACTORS_PER_SECOND,
+        actors=ACTORS,
+        writes=WRITES,
+        rows=ROWS,
+        copies=100 * COPIES,
+        spread=100 * SPREAD,
+        first=table(["structures", "part", "most loaded", "then", "then"], first),
+        simulated=table(list(shown[0]), [list(run.values()) for run in shown]),
+        checks=table(list(data["checks"][0]), [list(run.values()) for run in data["checks"]]),
+        training=table(["structures", *parts, "in all"], training),
+        wanted=table(
+            ["structures", *wanted[case_name(*CASES[0])]], [[k, *v.values()] for k, v in wanted.items()]
+        ),
+        moved=table(
+            ["GB", *(case_name(*case).split(" on")[0] for case in CASES[::2])],
+            [
+                [name, *(moved[name] for moved in data["gigabytes moved"].values())]
+                for name in gigabytes_moved(costs, 1)
+            ],
+        ),
+        costs=table(["cost", "value"], list(costs.items())),
+        stages=table(["structures", "part", "stage", "need", "offer", "load"], stages),
+    )
 
 
 def main():
@@ -245,12 +399,28 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--costs", type=Path, help="a JSON file of an earlier run")
     options = parser.parse_args()
-    costs = measure_featurization() | measure_handing_out() | recorded_fit()
-    about = machine("numba", "ray", "zarr")
-    found = list(scenarios(costs))
-    data = {"machine": about, "costs": costs, "scenarios": found}
-    write_results("scaling_model", markdown(about, costs, found), data, options.out)
+    if options.costs:
+        before = json.loads(options.costs.read_text())
+        about, costs, runs = before["machine"], before["costs"], before["runs"]
+    else:
+        about = machine("numba", "ray", "zarr")
+        costs, runs = measure_all()
+    data = {
+        "machine": about,
+        "costs": costs,
+        "runs": runs,
+        "checks": [check(costs, run) for run in runs],
+        "simulated": list(simulated(costs)),
+        "on paper": list(on_paper(costs)),
+        "gigabytes moved": {n: gigabytes_moved(costs, n) for n in (10**6, 10**8)},
+        "training as built": {case_name(*case): training_seconds(costs, *case) for case in CASES},
+        "training where the rows are": {
+            case_name(*case): training_where_the_rows_are(costs, *case) for case in CASES
+        },
+    }
+    write_results("scaling_model", markdown(about, data), data, options.out)
 
 
 if __name__ == "__main__":
