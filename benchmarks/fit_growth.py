@@ -174,24 +174,25 @@ def _run_kept(run):
     return run(_kept)
 
 
-def growth(fit):
-    """Rows of the table: what varies, structures, columns, features, models in a batch, seconds."""
+def growth(fit, whole):
+    """Rows of the table: what varies, structures, columns, features, models in a batch, seconds. ``whole``:
+    the seconds with everything at its largest."""
     rows = []
 
-    def add(what, fit, max_features=MAX_FEATURES, batch=BATCH):
-        seconds = ours(fit, max_features=max_features, batch=batch)
+    def add(what, fit, max_features=MAX_FEATURES, batch=BATCH, seconds=None):
+        seconds = seconds or ours(fit, max_features=max_features, batch=batch)
         n_structures = int(np.count_nonzero(fit.is_structure))
         rows.append([what, n_structures, fit.X.shape[1], max_features, batch, seconds])
         print(*rows[-1], flush=True)
 
-    for step in (8, 4, 2):
+    add("nothing", fit, seconds=whole)
+    for step in (2, 4, 8):
         add("structures", fit.every(step))
-    add("structures", fit)
-    for columns in (935, 1870):
-        add("columns", fit.with_columns(columns), max_features=500)
     for features in (500, 250):
-        add("columns, features" if features == 500 else "features", fit, max_features=features)
-    for batch in (1, 5, 25):
+        add("features", fit, max_features=features)
+    for columns in (1870, 935):
+        add("columns (500 features)", fit.with_columns(columns), max_features=500)
+    for batch in (25, 5):
         add("models", fit, batch=batch)
     return rows
 
@@ -205,7 +206,7 @@ def main():
     ours(fit.every(8), batch=1, models=1)  # compiles
     alone = {"yardstick": yardstick(fit), "ours": ours(fit)}
     both = {"yardstick": in_two_processes(yardstick, fit), "ours": in_two_processes(ours, fit)}
-    rows = growth(fit)
+    rows = growth(fit, alone["ours"])
     write(given, fit, rows, alone, both)
 
 
