@@ -70,9 +70,9 @@ class ServeSettings(BaseSettings):
     )
     cors_origins: list[str] = Field(default_factory=list, description="Origins that may call from a browser.")
     max_body_bytes: int = Field(
-        5 * 2**20,
+        4 * 2**20,
         ge=1024,
-        description="Largest JSON body, which may take 28 times as much memory; 413 above.",
+        description="Largest JSON body, which may take 40 times as much memory; 413 above.",
     )
     max_file_bytes: int = Field(10 * 2**20, ge=1024, description="Largest file of structures; 413 above.")
     max_dataset_bytes: int = Field(500 * 2**20, ge=1024, description="Largest uploaded data set.")

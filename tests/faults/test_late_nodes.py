@@ -45,7 +45,7 @@ except WorkerError as error:
     assert done.stdout.endswith("the Ray cluster has no CPU, and no node with one joined within 1 s\n")
 
 
-@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("workers", [None, pytest.param(2, marks=pytest.mark.chaos)])
 def test_nodes_that_join_late_take_part(workers, cluster, data_file, undisturbed, tmp_path):
     """One CPU joins a run that waits, then two; as many workers start, or as many as were asked for."""
     path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"

@@ -171,6 +171,7 @@ def test_from_structures_to_a_model_as_on_a_disk(
     assert "beta is 1.0 there, 1.1 now" in refused.stderr
 
 
+@pytest.mark.chaos
 def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, settings_file, undisturbed):
     n_kills = 0
     recorded: set[int] = set()

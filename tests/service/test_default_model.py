@@ -20,7 +20,7 @@ def of_no_copy():
         yield load_sample(kind)[-1]
 
 
-@pytest.mark.parametrize("structure", of_no_copy(), ids=["path", "diffusion", "bulk"])
+@pytest.mark.parametrize("structure", list(of_no_copy()), ids=["path", "diffusion", "bulk"])
 def test_a_translation_moves_no_energy_by_a_tenth_of_a_milli_electronvolt(structure):
     ensemble, rng = Ensemble.load(embedded_model()), np.random.default_rng(5)
     as_given = ensemble.predict(structure.atoms).energy_per_atom
