@@ -189,7 +189,7 @@ translated structure - energy as given| over {options.translations} random vecto
 beta {base.beta:g} A, {base.scales} scales, n = {base.n}. Structures: {cells}. Exact values: grid
 `{FINE.to_dict()}`.
 Spacing of the grid points: in the first of the cells, for each scale that of l = 0, 1, 2.
-Seconds: median over the structures, one core, beside whatever else the machine did (speed: transform_speed.md).
+Seconds: median over the structures, one core, beside whatever else the machine did.
 {energies}
 
 {excluded:.1%} of the features are left out of the relative errors: 2^j beta times the lowest frequency of the
