@@ -63,13 +63,21 @@ class Killer(threading.Thread):
                 self.kill_one()
 
     def kill_one(self):
-        for process in sorted(psutil.Process().children(recursive=True), key=lambda p: p.pid):
+        for process in sorted(psutil.Process().children(recursive=True), key=_age):
             with contextlib.suppress(psutil.NoSuchProcess):
                 # Ray names a process by the method that it runs at this moment.
                 if process.name().startswith("ray::FitWorker.fit") and process.pid not in self.killed:
                     process.kill()
                     self.killed.append(process.pid)
                     return
+
+
+def _age(process):
+    """Sorts the oldest first; by its number it need not be."""
+    try:
+        return process.create_time()
+    except psutil.NoSuchProcess:
+        return float("inf")
 
 
 @times(2, 10)
