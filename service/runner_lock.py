@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from atomscatter.errors import StoreError
+from atomscatter.errors import StorageError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RunnerLock:
     def acquire(self) -> bool:
         """Whether it is ours, from now on until :meth:`release`.
 
-        Raises StoreError where files cannot be locked, or on a full disk.
+        Raises StorageError where files cannot be locked, or on a full disk.
         """
         if self._held is not None:
             return True
@@ -54,7 +54,7 @@ class RunnerLock:
             return False
         except OSError as error:
             file.close()
-            raise StoreError(f"{self._path}: cannot be locked: {error.strerror}") from error
+            raise StorageError(f"{self._path}: cannot be locked: {error.strerror}") from error
         except BaseException:
             file.close()
             raise
