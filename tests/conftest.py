@@ -1,19 +1,29 @@
 """What all tests share: which of them stay together when pytest-xdist spreads them, and small disks."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-HERE = Path(__file__).parent
+# In these directories all modules share what takes long to start or to make.
+TOGETHER = ("tests/cli/", "tests/deploy/")
 
 
-def pytest_collection_modifyitems(items):
-    """A module's tests share servers and clusters; those of the compose file share its running services."""
-    for item in items:
-        place = item.path.relative_to(HERE)
-        name = "deploy" if place.parts[0] == "deploy" else str(place)
-        item.add_marker(pytest.mark.xdist_group(name))
+class ByModule(LoadScopeScheduling):
+    """A module's tests share servers and clusters; those of some directories share them all.
+
+    Own code, because pytest 9.2 ignores the groups of ``--dist loadgroup`` (pytest-xdist 3.8), and then every
+    worker makes every fixture.
+    """
+
+    def _split_scope(self, nodeid):
+        module = nodeid.partition("::")[0]
+        return next((directory for directory in TOGETHER if module.startswith(directory)), module)
+
+
+@pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    return ByModule(config, log)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_forces_and_stress_do_not_exist(atoms):
 
 
 def test_equation_of_state_by_ase(atoms):
-    eos = calculate_eos(atoms, npoints=7, eps=0.03)
+    eos = calculate_eos(atoms, npoints=7, eps=0.09)  # of the volume
     eos.eos_string = "birchmurnaghan"
     _, _, modulus = eos.fit()
     ours = fit_equation_of_state(eos.v, eos.e)

@@ -42,7 +42,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     (folder / "transform.toml").write_text(CONFIG)
     made = run(
         "featurize", data, "--store", store, "--path-key", "path_id",
-        "--config", folder / "transform.toml", "--workers", 2,
+        "--config", folder / "transform.toml", "--chunk-rows", 2, "--workers", 2,
     )  # fmt: skip
     assert made.exit_code == 0, made.output
     trained = run(
