@@ -101,7 +101,7 @@ class ExtrapolationModel:
             columns=columns,
             weights=weights[columns],
             mean=mean,
-            axes=components.axes,
+            axes=np.ascontiguousarray(components.axes),  # as they are read back: products round alike
             spread=components.spread,
             rest=components.rest,
             unit=unit if unit > 0 else 1.0,
