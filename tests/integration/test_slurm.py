@@ -161,6 +161,12 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
     campaign.until_state("COMPLETED")
     assert campaign.log.count("was finished before") == 3
     assert "joined" not in campaign.log, "nothing to do, no Ray"
+
+    (campaign.directory / "evaluation.json").unlink()
+    campaign.submit()
+    campaign.until_state("COMPLETED")
+    assert campaign.log.count("was finished before") == 2
+    assert Outcome.of(campaign.directory) == undisturbed
     assert Outcome.of(campaign.directory) == undisturbed
 
 
