@@ -42,6 +42,16 @@ def featurize(
             "features the grids disturb."
         ),
     ] = 0.4,
+    chunk_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Structures of one unit of work: what is computed again after an interruption. Default: "
+            "work for at least 0.1 s, and for large data 1/64 of them or 256.",
+            show_default=False,
+        ),
+    ] = None,
     vacuum: options.Vacuum = None,
     skip_bad: options.SkipBad = False,
     workers: options.Workers = None,
@@ -72,6 +82,7 @@ def featurize(
             store,
             workers=workers or settings.workers,
             address=address or settings.address,
+            chunk_rows=chunk_rows,
             on_progress=advance,
         )
     if not quiet:

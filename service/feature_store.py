@@ -33,36 +33,21 @@ from typing import Any
 
 import numpy as np
 import zarr
-import zarr.storage
 from numpy.typing import NDArray
-from zarr.buffer.cpu import Buffer
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from atomscatter.errors import StoreError
 from atomscatter.labels import FeatureLabel
 from atomscatter.scattering import Scattering
 from service import ledger as ledgers
+from service.chunks import MAX_CHUNK_ROWS, chunk_name, chunk_rows_for
 from service.lease import LEASE
 from service.ledger import Ledger, Unit
 from service.local_storage import LOCK
-from service.reading import LabelledStructure, reduced_formula, structure_digest
+from service.reading import LabelledStructure
 from service.storage import Storage, hashes, open_storage
+from service.store_metadata import FORMAT, Digests, digest_of, digests_of, hash_of, metadata_files
 
-FORMAT = "atomscatter-features-2"
-MAX_CHUNK_ROWS = 256
-_WANTED_CHUNKS = 64
 _FIRST_LEDGER = "ledger.sqlite"  # of format 1
-_METADATA = ("energies", "n_atoms", "path_ids", "compositions", "sources", "indices", "originals", "digests")
-
-Digests = NDArray[np.uint8]
-
-
-def chunk_rows_for(n_structures: int) -> int:
-    """Rows of a chunk: a power of two, 256 for large data, fewer where that would leave under 64 units.
-
-    It must not depend on the number of workers, since the store's bytes depend on it.
-    """
-    return int(np.clip(2 ** int(np.log2(max(1, n_structures // _WANTED_CHUNKS))), 1, MAX_CHUNK_ROWS))
 
 
 class FeatureStore:
@@ -110,10 +95,10 @@ class FeatureStore:
         storage = open_storage(path)
         if not structures:
             raise StoreError(f"{storage.place}: a feature store needs at least one structure")
-        rows = chunk_rows_for(len(structures)) if chunk_rows is None else chunk_rows
+        rows = chunk_rows_for(structures, scattering) if chunk_rows is None else chunk_rows
         if not 1 <= rows <= MAX_CHUNK_ROWS:
             raise StoreError(f"{storage.place}: chunk rows must be 1 to {MAX_CHUNK_ROWS}, not {rows}")
-        files = _metadata_files(structures, scattering, rows)
+        files = metadata_files(structures, scattering, rows)
         file_hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
         storage.create({**files, **ledgers.first_file(file_hashes)})
         return cls._load(storage)
@@ -296,13 +281,13 @@ class FeatureStore:
                 f"{self.path}: was made with another feature configuration (hash"
                 f" {self.scattering_config_hash[:12]}, now {scattering.config_hash[:12]}): {differences}"
             )
-        digests = _digests(structures)
-        if _hash_of(digests) == self.data_hash:
+        digests = digests_of(structures)
+        if hash_of(digests) == self.data_hash:
             return
         place = self._other_path_ids(structures) or _first_difference(self.digests, digests, structures)
         raise StoreError(
             f"{self.path}: was made from other data (hash {self.data_hash[:12]}, now"
-            f" {_hash_of(digests)[:12]}): {len(self)} structures there, {len(structures)} now; {place}"
+            f" {hash_of(digests)[:12]}): {len(self)} structures there, {len(structures)} now; {place}"
         )
 
     def _other_path_ids(self, structures: Sequence[LabelledStructure]) -> str | None:
@@ -312,7 +297,7 @@ class FeatureStore:
             return None
         digest = sha256()
         for structure, path_id in zip(structures, ids, strict=True):
-            digest.update(_digest(replace(structure, path_id=path_id)))
+            digest.update(digest_of(replace(structure, path_id=path_id)))
         if digest.hexdigest() != self.data_hash:
             return None
         row = next(i for i, s in enumerate(structures) if s.path_id != ids[i])
@@ -345,129 +330,12 @@ class FeatureStore:
             yield Ledger(self._storage, require_writer)
 
 
-class ChunkWriter:
-    """Writes chunks of one store; for a worker process, which then notes them in the ledger."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._storage = open_storage(path)
-        metadata = self._storage.read("features/zarr.json")
-        if metadata is None:
-            raise StoreError(f"{self._storage.place}: there is no feature store")
-        # Zarr encodes in memory, so that each kind of storage gets a chunk as it gets all its other files.
-        self._encoded: dict[str, Any] = {"zarr.json": Buffer.from_bytes(metadata)}
-        self._features = zarr.open_array(zarr.storage.MemoryStore(self._encoded), mode="r+")
-
-    def write(self, unit: int, features: NDArray[np.float64]) -> str:
-        """Write the rows of one unit, read them back, and return the SHA-256 of the chunk's file.
-
-        Args:
-            unit: number of the chunk.
-            features: float64, shape (rows of the unit, n_features), finite.
-
-        Raises:
-            StoreError: the storage is full or not writable, or gives back other values than were written.
-        """
-        if not np.isfinite(features).all():
-            raise StoreError(f"{self._storage.place}: features of unit {unit} are not finite")
-        name = chunk_name(unit)
-        content = self._encode(unit, features)
-        self._storage.write(name, content)
-        found = self._storage.read(name)
-        if found is None:
-            raise StoreError(f"{self._storage.place}: {name} vanished while it was written")
-        if found != content:
-            raise StoreError(f"{self._storage.place}: {name} reads back other values than were written")
-        return sha256(content).hexdigest()
-
-    def _encode(self, unit: int, features: NDArray[np.float64]) -> bytes:
-        rows = int(self._features.chunks[0])
-        start, stop = unit * rows, unit * rows + len(features)
-        self._features[start:stop] = features
-        if not np.array_equal(np.asarray(self._features[start:stop]), features):
-            raise StoreError(f"{self._storage.place}: the chunk of unit {unit} decodes to other values")
-        content: bytes = self._encoded.pop(chunk_name(unit).removeprefix("features/")).to_bytes()
-        return content
-
-
-def chunk_name(unit: int) -> str:
-    """Name of a unit's chunk inside of the store."""
-    return f"features/c/{unit}/0"
-
-
 def _why_there_is_none(storage: Storage) -> str:
     if storage.is_empty():
         return "there is no feature store"
     if storage.read(_FIRST_LEDGER) is not None:
         return "was made by an older version of atomscatter; delete it and featurize again"
     return f"is not a feature store, or its ledger {ledgers.FILES} was deleted"
-
-
-def _metadata_files(
-    structures: Sequence[LabelledStructure], scattering: Scattering, rows: int
-) -> dict[str, bytes]:
-    """All files of an empty store, by name."""
-    digests = _digests(structures)
-    attributes = {
-        "format": FORMAT,
-        "scattering_config": scattering.config,
-        "scattering_config_hash": scattering.config_hash,
-        "data_hash": _hash_of(digests),
-    }
-    files: dict[str, Any] = {}
-    # Strict JSON types, so that what is read back compares equal to what was given.
-    group = zarr.create_group(
-        zarr.storage.MemoryStore(files), zarr_format=3, attributes=json.loads(json.dumps(attributes))
-    )
-    group.create_array(
-        "features",
-        shape=(len(structures), scattering.n_features),
-        chunks=(min(rows, len(structures)), scattering.n_features),
-        dtype="float64",
-        fill_value=np.nan,
-        compressors=_compressors(),
-    )
-    for name, values in zip(_METADATA, _metadata(structures, digests), strict=True):
-        group.create_array(name, data=values, chunks=values.shape, compressors=_compressors())
-    return {name: content.to_bytes() for name, content in files.items()}
-
-
-def _compressors() -> list[Any]:
-    # Without the checksum, zstd lets most flipped bits through. Features hardly shrink at any level.
-    return [ZstdCodec(level=1), Crc32cCodec()]
-
-
-def _metadata(structures: Sequence[LabelledStructure], digests: Digests) -> Iterator[NDArray[Any]]:
-    """Arrays in the order of ``_METADATA``; each structure is looked at once, it may come from a file."""
-    n = len(structures)
-    energies, originals = np.full(n, np.nan), np.full(n, -1)
-    n_atoms, indices = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    path_ids, compositions, sources = (np.empty(n, dtype=np.dtypes.StringDType()) for _ in range(3))
-    for row, s in enumerate(structures):
-        if s.energy is not None:
-            energies[row] = s.energy
-        if s.copy_of is not None:
-            originals[row] = s.copy_of
-        n_atoms[row], indices[row] = len(s.atoms), s.index
-        path_ids[row], compositions[row], sources[row] = s.path_id, reduced_formula(s.atoms), s.source
-    yield from (energies, n_atoms, path_ids, compositions, sources, indices, originals, digests)
-
-
-def _digests(structures: Sequence[LabelledStructure]) -> Digests:
-    digests = np.empty((len(structures), 32), dtype=np.uint8)
-    for row, structure in enumerate(structures):
-        digests[row] = np.frombuffer(_digest(structure), dtype=np.uint8)
-    return digests
-
-
-def _digest(structure: LabelledStructure) -> bytes:
-    energy = np.float64(np.nan if structure.energy is None else structure.energy)
-    original = b"" if structure.copy_of is None else f"copy of {structure.copy_of}".encode()
-    parts = structure_digest(structure.atoms), energy.tobytes(), structure.path_id.encode(), original
-    return sha256(b"".join(parts)).digest()
-
-
-def _hash_of(digests: Digests) -> str:
-    return sha256(digests.tobytes()).hexdigest()
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:

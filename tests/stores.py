@@ -4,7 +4,7 @@ import numpy as np
 from ase.build import bulk
 
 from atomscatter.scattering import Scattering
-from service.feature_store import ChunkWriter
+from service.chunks import ChunkWriter
 from service.ledger import Unit
 from service.reading import LabelledStructure
 

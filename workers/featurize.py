@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from atomscatter.errors import AtomscatterError, DataError, StoreError, StructureError, WorkerError
 from atomscatter.scattering import Scattering
-from service.feature_store import ChunkWriter, FeatureStore, chunk_name
+from service.chunks import ChunkWriter, chunk_name
+from service.feature_store import FeatureStore
 from service.ledger import Ledger, Unit
 from service.reading import LabelledStructure
 from service.storage import open_storage
@@ -45,7 +46,7 @@ def featurize(
             all nodes share.
         workers: worker processes; None: one for each physical core (local) or CPU (cluster).
         address: running Ray cluster; None starts a local Ray.
-        chunk_rows: rows of one unit of work, 1-256; None chooses by the number of structures.
+        chunk_rows: rows of one unit of work, 1-256; None chooses by the number of structures and their size.
         on_progress: called with the number of structures that have been completed since the last call;
             first with those that were there before.
 

@@ -16,8 +16,9 @@ import pytest
 from api.app import create_app
 from atomscatter.client import AsyncClient, Client
 from service.api_keys import new_key
+from service.chunks import chunk_name
 from service.demo_data import load_sample
-from service.feature_store import FeatureStore, chunk_name
+from service.feature_store import FeatureStore
 from service.settings import ServeSettings
 from tests.api.conftest import as_json, assert_problem, serving
 
@@ -205,7 +206,7 @@ def test_a_running_job_is_cancelled(working, place, dataset):
 
 def test_a_cancelled_job_goes_on_where_it_was(working, place, dataset):
     client = working[1]
-    job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.7, "copies": 0.0})
+    job_id = submit(client, "featurize", {"dataset": dataset, "copies": 0.0})
     store = place / "stores" / job_id
     assert_problem(client.post(f"/v1/jobs/{job_id}/resume"), 409)
     while not client.get(f"/v1/jobs/{job_id}").json()["done"]:

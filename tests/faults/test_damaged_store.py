@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from atomscatter.errors import StoreError
-from service.feature_store import FeatureStore, chunk_name
+from service.chunks import chunk_name
+from service.feature_store import FeatureStore
 
 
 def flip(file, rng):

@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import time
 
-import httpx
 import numpy as np
 import pytest
 
@@ -16,9 +15,8 @@ from service.jobs import JobLedger
 from service.ledger import Unit
 from service.report import save_model
 from service.training import FitSettings
-from tests.api.conftest import serving
-from tests.api.test_jobs import chunk_times, ended, submit
-from tests.faults.at_work import wait_until_at_work
+from tests.api.test_jobs import chunk_times, ended
+from tests.faults.at_work import featurizing
 from tests.faults.data import training_data
 from tests.faults.driver import SETTINGS
 from tests.faults.times import times
@@ -126,13 +124,9 @@ def fill_ledger_of_jobs(path, make_room):
 def test_full_under_a_job(times, larger_file, small_disk, injected):
     state = small_disk("64m") / "state"
     hashes = set()
-    with serving(state, timeout=30) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
-        answer = client.post("/v1/datasets", files={"file": ("a.extxyz", larger_file.read_bytes())})
-        parameters = {"dataset": answer.json()["id"], "beta": 0.7, "copies": 0.0}
+    with featurizing(state, larger_file) as (client, start):
         for _ in range(times):
-            job = submit(client, "featurize", parameters)
-            store = state / "stores" / job
-            wait_until_at_work(client, job)
+            job, store = start()
             filler = fill(state.parent)
             before = wait_until_it_stands_still(store)
             assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from service.feature_store import FeatureStore, chunk_name
+from service.chunks import chunk_name
+from service.feature_store import FeatureStore
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks

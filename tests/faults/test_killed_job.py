@@ -1,12 +1,10 @@
 """kill -9 of the process of a job: the server tries it again, and what was computed is not computed again."""
 
-import httpx
 import pytest
 
 from service.feature_store import FeatureStore
-from tests.api.conftest import serving
-from tests.api.test_jobs import chunk_times, ended, job_process, submit
-from tests.faults.at_work import wait_until_at_work
+from tests.api.test_jobs import chunk_times, ended, job_process
+from tests.faults.at_work import featurizing
 from tests.faults.times import times
 
 
@@ -15,13 +13,9 @@ from tests.faults.times import times
 def test_a_killed_job_is_tried_again(times, larger_file, tmp_path, injected):
     state = tmp_path / "state"
     hashes = set()
-    with serving(state, timeout=30) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
-        answer = client.post("/v1/datasets", files={"file": ("a.extxyz", larger_file.read_bytes())})
-        parameters = {"dataset": answer.json()["id"], "beta": 0.7, "copies": 0.0}
+    with featurizing(state, larger_file) as (client, start):
         for _ in range(times):
-            job = submit(client, "featurize", parameters)
-            store = state / "stores" / job
-            wait_until_at_work(client, job)
+            job, store = start()
             job_process(state, job).kill()
             before = chunk_times(store)
             assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"

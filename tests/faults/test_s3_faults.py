@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 
 from atomscatter.scattering import Scattering
 from cli.app import app
-from service.feature_store import FeatureStore, chunk_name
+from service.chunks import chunk_name
+from service.feature_store import FeatureStore
 from service.reading import read_structures
 from tests.s3_server import BUCKET, s3_server
 from workers.cluster import connect
@@ -90,7 +91,7 @@ def url(server, key):
 
 def run(structures, place, on_progress=None):
     scattering = Scattering(**SETTINGS)
-    return featurize(structures, scattering, place, workers=N_WORKERS, on_progress=on_progress)
+    return featurize(structures, scattering, place, workers=N_WORKERS, chunk_rows=1, on_progress=on_progress)
 
 
 def command(*arguments):
@@ -101,7 +102,7 @@ def featurize_command(data_file, url, settings_file):
     return [
         sys.executable, "-c", "from cli.app import main; main()",
         "featurize", str(data_file), "--store", url, "--config", str(settings_file),
-        "--copies", "0", "--workers", str(N_WORKERS), "--quiet",
+        "--copies", "0", "--chunk-rows", "1", "--workers", str(N_WORKERS), "--quiet",
     ]  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def test_from_structures_to_a_model_as_on_a_disk(
 ):
     made = command(
         "featurize", data_file, "--store", url, "--config", settings_file, "--copies", 0,
-        "--workers", N_WORKERS,
+        "--chunk-rows", 1, "--workers", N_WORKERS,
     )  # fmt: skip
     assert made.exit_code == 0, made.output
     assert FeatureStore.open(url).content_hash() == undisturbed.content_hash()

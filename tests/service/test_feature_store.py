@@ -11,7 +11,8 @@ import pytest
 
 from atomscatter.errors import StoreError
 from atomscatter.scattering import Scattering
-from service.feature_store import ChunkWriter, FeatureStore, chunk_name, chunk_rows_for
+from service.chunks import ChunkWriter, chunk_name, chunk_rows_for
+from service.feature_store import FeatureStore
 from tests.stores import SCATTERING, fill, make_structures
 
 
@@ -25,11 +26,31 @@ def store(tmp_path, structures):
     return FeatureStore.create(tmp_path / "store", structures, SCATTERING, chunk_rows=4)
 
 
+class OfEqualCost(Scattering):
+    """Estimates that every structure takes as long."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def estimated_seconds(self, atoms):
+        return self.seconds
+
+
 @pytest.mark.parametrize(
     ("n", "rows"), [(1, 1), (64, 1), (127, 1), (128, 2), (1110, 16), (7400, 64), (83681, 256), (10**6, 256)]
 )
-def test_small_data_have_small_chunks(n, rows):
-    assert chunk_rows_for(n) == rows
+def test_small_data_have_small_chunks(structures, n, rows):
+    assert chunk_rows_for([structures[0]] * n, OfEqualCost(0.2)) == rows
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rows"), [(0.1, 1), (0.09, 2), (0.03, 4), (0.01, 16), (1e-3, 128), (1e-5, 256)]
+)
+def test_units_are_worth_handing_out(structures, seconds, rows):
+    """At least a tenth of a second of work, however few structures there are."""
+    for n in (1, 22):
+        assert chunk_rows_for([structures[0]] * n, OfEqualCost(seconds)) == rows
 
 
 def test_metadata_are_there_from_the_start(store, structures):
@@ -290,7 +311,7 @@ def test_a_limit_on_file_size_is_a_clear_error_and_can_be_lifted(store):
 import resource, sys
 import numpy as np
 from atomscatter.errors import StoreError
-from service.feature_store import ChunkWriter
+from service.chunks import ChunkWriter
 writer = ChunkWriter({str(store.path)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, {resource.RLIM_INFINITY}))
 try:

@@ -15,7 +15,8 @@ import pytest
 from atomscatter.errors import ConfigError, StorageError, StoreError
 from atomscatter.scattering import Scattering
 from service import local_storage
-from service.feature_store import FeatureStore, chunk_name
+from service.chunks import chunk_name
+from service.feature_store import FeatureStore
 from service.lease import LEASE, Lease
 from service.ledger import Unit
 from service.local_storage import LocalStorage
