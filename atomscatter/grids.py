@@ -6,6 +6,10 @@ filters are negligible), and grids on which fields of that band are evaluated. A
 whose spectrum all second-order features are made of: on surfaces for l = 0, at points for l = 1, nowhere in
 general for l = 2. So grids get coarser with l, where fields are many: the most accuracy for the least cost
 (benchmarks/results/grid_convergence.md). Large scales have few points to average and get finer grids.
+
+Grids stand still when atoms move. Beginning them at one of the atoms would make translation exact, but
+energies would jump by the error of the grids whenever another atom takes over, and depend on the order of the
+atoms where two tie.
 """
 
 from __future__ import annotations

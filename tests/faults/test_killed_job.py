@@ -8,7 +8,7 @@ from tests.faults.at_work import featurizing
 from tests.faults.times import times
 
 
-@times(0, 10)
+@times(1, 10)
 @pytest.mark.fault("kill -9 of the process of a job")
 def test_a_killed_job_is_tried_again(times, larger_file, tmp_path, injected):
     state = tmp_path / "state"
