@@ -97,6 +97,8 @@ _COUNTS = pytest.StashKey[list]()
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault(row): row of the fault table that the test is for")
     config.stash[_TABLE] = FaultTable()
+    if config.option.markexpr == "chaos" and config.getoption("numprocesses", None):
+        raise pytest.UsageError("the fault table is filled by one process: -m chaos needs -n 0")
 
 
 @pytest.fixture
@@ -114,7 +116,8 @@ def injected(request):
 def pytest_runtest_makereport(item, call):
     report = yield
     fault = item.get_closest_marker("fault")
-    if call.when == "call" and fault is not None and item.get_closest_marker("chaos"):
+    decided = call.when == "call" or report.failed  # also where something it needs could not be made
+    if decided and fault is not None and item.get_closest_marker("chaos"):
         counts = item.stash.get(_COUNTS, [])
         outcome = counts[-1][1] if report.passed else f"**{report.outcome}**"
         times = sum(times for times, _ in counts)

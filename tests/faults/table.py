@@ -62,9 +62,8 @@ class FaultTable:
 def _about():
     cpuinfo = Path("/proc/cpuinfo")
     names = [s.split(":", 1)[1].strip() for s in cpuinfo.read_text().splitlines() if "model name" in s]
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False)
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit.stdout.strip() or "unknown",
