@@ -12,11 +12,11 @@ SCRIPT = (ROOT / "deploy" / "slurm" / "campaign.sbatch").read_text()
 CAMPAIGN = """
 set -euo pipefail
 say() { echo "$*"; }
-work() { echo worked; }
+work() { echo worked; touch result; }
 options=(--path-key "path id" --config transform.toml --other=other.toml)
 data=(paths.extxyz "more data")
 %s
-step name work options data
+step name result work options data
 """
 
 
@@ -75,6 +75,13 @@ def test_a_file_that_is_gone(directory):
         step(directory)
 
 
+def test_a_result_that_is_gone(directory):
+    step(directory)
+    (directory / "result").unlink()
+    assert step(directory) == AGAIN
+    assert step(directory) == SKIPPED
+
+
 def test_an_option_that_changed(directory):
     step(directory)
     assert step(directory, CAMPAIGN.replace("path id", "path")) == AGAIN
@@ -88,7 +95,7 @@ def test_what_does_not_matter(directory):
 
 
 def test_a_step_that_failed_is_not_finished(directory):
-    failing = CAMPAIGN.replace("echo worked", "false")
+    failing = CAMPAIGN.replace("echo worked; touch result", "false")
     with pytest.raises(AssertionError):
         step(directory, failing)
     assert step(directory) == AGAIN
