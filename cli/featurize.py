@@ -48,7 +48,7 @@ def featurize(
             min=1,
             max=256,
             help="Structures of one unit of work: what is computed again after an interruption. Default: "
-            "work for at least 0.1 s, and for large data 1/64 of them or 256.",
+            "work for about 0.1 s or more, and for large data 1/64 of them or 256.",
             show_default=False,
         ),
     ] = None,

@@ -226,6 +226,16 @@ def test_extreme_cells_give_finite_features(name):
     assert (values >= 0).all()
 
 
+def test_estimates_follow_the_volume_and_not_the_orientation():
+    atoms = Atoms("Li", cell=[[8, 0, 0], [1, 9, 0], [0, 2, 7]], pbc=True)
+    turned, tiled = atoms.copy(), atoms.repeat(2)
+    turned.rotate(40, (1, 2, 3), rotate_cell=True)
+    for estimate in (SCATTERING.grid_points, SCATTERING.estimated_seconds):
+        assert estimate(turned) == pytest.approx(estimate(atoms))
+    assert SCATTERING.grid_points(tiled) == pytest.approx(8 * SCATTERING.grid_points(atoms))
+    assert 4 < SCATTERING.estimated_seconds(tiled) / SCATTERING.estimated_seconds(atoms) < 8
+
+
 def test_a_cell_beyond_the_grid_limit_is_refused():
     with pytest.raises(StructureError, match="grid points"):
         Scattering(scales=1, grid=Grid(max_points=8000)).features(Atoms("Li", cell=[9, 9, 9], pbc=True))

@@ -24,7 +24,7 @@ from workers.cluster import connect
 BIN = Path(sys.executable).parent
 SCRIPT = ROOT / "deploy" / "slurm" / "campaign.sbatch"
 N_PATHS = 60
-FEATURIZE = ("--path-key", "path_id", "--config", "transform.toml")
+FEATURIZE = ("--path-key", "path_id", "--config", "transform.toml", "--chunk-rows", "2")
 TRAIN = ("--folds", "2", "--bootstraps", "10", "--max-features", "40")
 CONFIG = f"""
 training_data=(paths.extxyz)
@@ -166,7 +166,6 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
     campaign.submit()
     campaign.until_state("COMPLETED")
     assert campaign.log.count("was finished before") == 2
-    assert Outcome.of(campaign.directory) == undisturbed
     assert Outcome.of(campaign.directory) == undisturbed
 
 
