@@ -3,12 +3,16 @@
 FFTW is about twice as fast as ducc0 where it has a hard-coded transform of the length ("codelet"), and slower
 elsewhere, so each shape gets the faster of the two (benchmarks/fft_lengths.py). FFTW plans are made with
 ESTIMATE: MEASURE picks by timing, and the same structure would get other last bits in another process.
+
+Spectra are band-limited: a transform runs along the last axis, where fields are real, and along the other two
+only for those frequencies of the last axis that lie in the band.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import ducc0
 import numpy as np
@@ -18,14 +22,17 @@ from numpy.typing import NDArray
 Shape = tuple[int, int, int]
 
 FFTW_LENGTHS = frozenset({2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 25, 32, 64})
-AXES = (1, 2, 3)
+BAND_AXES, REAL_AXIS = (1, 2), (3,)
 _MOST_PLANNED = 256  # grids whose plans are kept
 
-_Plan = tuple[Callable[[], object], NDArray[np.complex128], NDArray[np.float64]]
+Complex = NDArray[np.complexfloating[Any, Any]]
+Real = NDArray[np.floating[Any]]
+
+_Plan = tuple[Callable[[], object], Complex, Real]
 """What runs it, and the parts of the work arrays that it runs on."""
 
-Memory = tuple[NDArray[np.complex128], NDArray[np.float64]]
-"""Flat arrays for spectra and fields."""
+Memory = tuple[Complex, Real]
+"""Flat arrays for spectra and fields, both of single or both of double precision."""
 
 
 def n_values(shape: Shape, batch: int) -> tuple[int, int]:
@@ -34,9 +41,10 @@ def n_values(shape: Shape, batch: int) -> tuple[int, int]:
     return batch * n0 * n1 * (n2 // 2 + 1), batch * n0 * n1 * n2
 
 
-def new_memory(n_spectrum: int, n_fields: int) -> Memory:
-    """Arrays that are aligned for the transforms."""
-    return pyfftw.empty_aligned(n_spectrum, np.complex128), pyfftw.empty_aligned(n_fields, np.float64)
+def new_memory(n_spectrum: int, n_fields: int, real: type[np.floating[Any]] = np.float64) -> Memory:
+    """Arrays that are aligned for the transforms; ``real`` is the type of the fields."""
+    complex_type = np.result_type(real, np.complex64)
+    return pyfftw.empty_aligned(n_spectrum, complex_type), pyfftw.empty_aligned(n_fields, real)
 
 
 class Transform:
@@ -58,57 +66,73 @@ class Transform:
         self.spectrum = spectrum[:n_spectrum].reshape(batch, shape[0], shape[1], shape[2] // 2 + 1)
         self.fields = fields[:n_fields].reshape(batch, *shape)
         self._use_fftw = all(n in FFTW_LENGTHS for n in shape)
-        self._plans: dict[tuple[bool, int], _Plan] = {}
+        self._plans: dict[tuple[bool, int, int], _Plan] = {}
 
-    def inverse(self, count: int) -> NDArray[np.float64]:
-        """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra."""
-        run, _, fields = self._plan(False, count)
+    def inverse(self, count: int, width: int | None = None) -> Real:
+        """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra.
+
+        ``width``: all frequencies from it on along the last axis are zero. Default: none need be.
+        """
+        run, _, fields = self._plan(False, count, width)
         run()
         return fields
 
-    def forward(self, count: int) -> NDArray[np.complex128]:
-        """Unnormalised spectra of the first ``count`` fields (half axis last)."""
-        run, spectrum, _ = self._plan(True, count)
+    def forward(self, count: int, width: int | None = None) -> Complex:
+        """Unnormalised spectra of the first ``count`` fields (half axis last), up to ``width`` frequencies of
+        it; default: all."""
+        run, spectrum, _ = self._plan(True, count, width)
         run()
         return spectrum
 
-    def _plan(self, forward: bool, count: int) -> _Plan:
-        plan = self._plans.get((forward, count))
+    def _plan(self, forward: bool, count: int, width: int | None) -> _Plan:
+        most = self.spectrum.shape[3]
+        width = most if width is None else min(width, most)
+        plan = self._plans.get((forward, count, width))
         if plan is None:
-            make = self._fftw if self._use_fftw else self._ducc
             spectrum, fields = self.spectrum[:count], self.fields[:count]
-            plan = self._plans[forward, count] = (make(forward, spectrum, fields), spectrum, fields)
+            band = spectrum[..., :width]
+            make = _fftw if self._use_fftw else _ducc
+            steps = make(band, band, BAND_AXES, not forward), make(fields, spectrum, REAL_AXIS, not forward)
+            first, second = steps[::-1] if forward else steps
+
+            def run() -> None:
+                first()
+                second()
+
+            plan = self._plans[forward, count, width] = (run, band, fields)
         return plan
 
-    def _fftw(
-        self, forward: bool, spectrum: NDArray[np.complex128], fields: NDArray[np.float64]
-    ) -> Callable[[], object]:
-        source, target = (fields, spectrum) if forward else (spectrum, fields)
-        plan = pyfftw.FFTW(
-            source,
-            target,
-            axes=AXES,
-            direction="FFTW_FORWARD" if forward else "FFTW_BACKWARD",
-            flags=("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT"),
-            threads=1,
-        )
-        execute: Callable[[], object] = plan.execute
-        return execute
 
-    def _ducc(
-        self, forward: bool, spectrum: NDArray[np.complex128], fields: NDArray[np.float64]
-    ) -> Callable[[], object]:
-        if forward:
-            return lambda: ducc0.fft.r2c(fields, axes=AXES, out=spectrum, nthreads=1)
+def _fftw(first: Any, second: Any, axes: Sequence[int], backward: bool) -> Callable[[], object]:
+    """What transforms the first array to the second along some axes, or back."""
+    source, target = (second, first) if backward else (first, second)
+    plan = pyfftw.FFTW(
+        source,
+        target,
+        axes=axes,
+        direction="FFTW_BACKWARD" if backward else "FFTW_FORWARD",
+        flags=("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT"),
+        threads=1,
+    )
+    execute: Callable[[], object] = plan.execute
+    return execute
+
+
+def _ducc(first: Any, second: Any, axes: Sequence[int], backward: bool) -> Callable[[], object]:
+    """As :func:`_fftw`."""
+    if np.iscomplexobj(first):
+        return lambda: ducc0.fft.c2c(first, axes=axes, forward=not backward, out=first, nthreads=1)
+    if backward:
         return lambda: ducc0.fft.c2r(
-            spectrum,
-            axes=AXES,
-            lastsize=self.shape[2],
+            second,
+            axes=axes,
+            lastsize=first.shape[-1],
             forward=False,
-            out=fields,
+            out=first,
             nthreads=1,
             allow_overwriting_input=True,
         )
+    return lambda: ducc0.fft.r2c(first, axes=axes, out=second, nthreads=1)
 
 
 class TransformCache:
@@ -116,14 +140,18 @@ class TransformCache:
 
     Args:
         batch: most fields at a time.
+        real: type of the fields, float32 or float64.
         max_bytes: more memory than this is kept only as long as structures need it.
     """
 
-    def __init__(self, batch: int, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self, batch: int, real: type[np.floating[Any]] = np.float64, max_bytes: int = 256 * 2**20
+    ) -> None:
         self._batch = batch
+        self._real = real
         self._max_bytes = max_bytes
         self._transforms: OrderedDict[Shape, Transform] = OrderedDict()
-        self._memory = new_memory(0, 0)
+        self._memory = new_memory(0, 0, self._real)
 
     def __getitem__(self, shape: Shape) -> Transform:
         """The transform of a grid for which there is room (:meth:`reserve`)."""
@@ -142,10 +170,12 @@ class TransformCache:
         spectrum, fields = self._memory
         too_small = spectrum.size < n_spectrum or fields.size < n_fields
         kept = spectrum.nbytes + fields.nbytes
-        too_large = kept > max(self._max_bytes, 2 * (16 * n_spectrum + 8 * n_fields))
+        too_large = kept > max(
+            self._max_bytes, 2 * (spectrum.itemsize * n_spectrum + fields.itemsize * n_fields)
+        )
         if too_small or too_large:
             # The old arrays first: both at a time would be the peak.
             self._transforms.clear()
             del spectrum, fields
-            self._memory = new_memory(0, 0)
-            self._memory = new_memory(n_spectrum, n_fields)
+            self._memory = new_memory(0, 0, self._real)
+            self._memory = new_memory(n_spectrum, n_fields, self._real)

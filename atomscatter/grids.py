@@ -10,6 +10,12 @@ general for l = 2. So grids get coarser with l, where fields are many: the most 
 Grids stand still when atoms move. Beginning them at one of the atoms would make translation exact, but
 energies would jump by the error of the grids whenever another atom takes over, and depend on the order of the
 atoms where two tie.
+
+In a perfect crystal all atoms lie alike on a grid, and the errors at different atoms do not average out. They
+do if the number of points along an axis shares no factor with the number of periods: two periods then see
+the grid shifted by half a spacing, as if it were twice as fine; and the centred lattices (bcc, fcc, diamond)
+are two periods along each axis. So numbers of points are odd, and few of them multiples of 3. Cells with few
+atoms get the points of a larger one (benchmarks/results/translation.md).
 """
 
 from __future__ import annotations
@@ -21,7 +27,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 
 from atomscatter.errors import ConfigError, StructureError
 from atomscatter.fft import Shape
@@ -29,9 +34,9 @@ from atomscatter.fft import Shape
 Float = NDArray[np.float64]
 Factors = tuple[tuple[float, ...], ...]
 
-# Lengths whose transforms are cheap for what they hold: the others up to 64 take as long as the next of these
-# (benchmarks/fft_lengths.py).
-FAST_LENGTHS = (8, 10, 12, 14, 15, 16, 20, 25, 32, 36, 40, 48, 64)
+# Odd numbers of points that are cheap for what they hold (benchmarks/fft_lengths.py).
+FAST_LENGTHS = (9, 11, 13, 15, 25, 35, 45, 49, 55, 65, 77)
+_FAST_FACTORS = (3, 5, 7, 11, 13)
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,19 @@ class Grid:
     Attributes:
         cutoff: filters are cut where 2^j beta |omega| exceeds it (dimensionless).
         first: oversampling of first-order fields: points per axis over the least number that holds the band;
-            a row for each scale, in it a number for each l; the last of a row serves all larger l.
+            a row for each scale, in it a number for each l; the last of a row serves all larger l. Grids hold
+            the band whatever the number.
         second: the same for second-order fields.
         growth: for scales beyond the last row: factor from one scale to the next.
+        least_length: no axis gets fewer points than one of this length would, in units of beta.
         max_points: refuse cells that would need more points than this on one grid.
     """
 
     cutoff: float = 5.0
-    first: Factors = ((1.64, 1.64, 1.25), (3.28, 3.28, 2.5), (4.1, 4.1, 3.3))
-    second: Factors = ((1.6, 1.25, 1.0), (2.5, 1.64, 1.3), (3.28, 2.6, 2.05))
+    first: Factors = ((1.5, 1.5, 1.25), (3.0, 3.0, 2.5), (4.1, 4.1, 3.3))
+    second: Factors = ((1.12, 0.9, 0.9), (1.75, 1.15, 1.0), (2.3, 1.82, 1.44))
     growth: float = 1.3
+    least_length: float = 14.0
     max_points: int = 320**3
 
     def __post_init__(self) -> None:
@@ -62,25 +70,27 @@ class Grid:
                 raise ConfigError(
                     f"grid oversampling {name!r} needs a row of numbers for each scale, not {given}"
                 ) from error
-            if not factors or not all(row and all(1.0 <= f <= 16.0 for f in row) for row in factors):
-                raise ConfigError(f"grid oversampling {name!r} needs numbers between 1 and 16, not {given}")
+            if not factors or not all(row and all(0.5 <= f <= 16.0 for f in row) for row in factors):
+                raise ConfigError(f"grid oversampling {name!r} needs numbers between 0.5 and 16, not {given}")
             object.__setattr__(self, name, factors)
         if not 1.0 <= self.growth <= 2.0:
             raise ConfigError(f"grid growth must lie between 1 and 2, not {self.growth}")
         if not (math.isfinite(self.cutoff) and 1.0 <= self.cutoff <= 12.0):
             raise ConfigError(f"grid cutoff must lie between 1 and 12, not {self.cutoff}")
+        if not (math.isfinite(self.least_length) and 0.0 <= self.least_length <= 100.0):
+            raise ConfigError(f"grid least_length must lie between 0 and 100, not {self.least_length}")
         if self.max_points < 1:
             raise ConfigError(f"grid max_points must be positive, not {self.max_points}")
 
     def first_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the first-order fields of (j, l); holds the band of the scale before, too."""
         finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
-        return self._points(lengths, self.spacing(beta, scale, angular, self.first), finer)
+        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.first), finer)
 
     def second_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the second-order fields of (j, l)."""
         own = 2 * self.half_band(lengths, beta, scale) + 1
-        return self._points(lengths, self.spacing(beta, scale, angular, self.second), own)
+        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.second), own)
 
     def spacing(self, beta: float, scale: int, angular: int, factors: Factors) -> float:
         """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
@@ -113,8 +123,8 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def _points(self, lengths: Float, spacing: float, least: NDArray[np.int64]) -> Shape:
-        wanted = np.maximum(np.ceil(lengths / spacing), least)
+    def _points(self, lengths: Float, beta: float, spacing: float, least: NDArray[np.int64]) -> Shape:
+        wanted = np.maximum(np.ceil(np.maximum(lengths, self.least_length * beta) / spacing), least)
         if float(np.prod(wanted)) > self.max_points:
             raise StructureError(
                 f"cell of {' x '.join(f'{v:.4g}' for v in lengths)} Angstrom needs more than "
@@ -125,8 +135,19 @@ class Grid:
 
 
 def fast_length(least: int) -> int:
-    """Smallest length >= least whose Fourier transform is cheap."""
+    """Smallest number of points >= least that grids may have."""
     for length in FAST_LENGTHS:
         if length >= least:
             return length
-    return int(next_fast_len(least, real=True))
+    length = least
+    while not _is_fast(length):
+        length += 1
+    return length
+
+
+def _is_fast(length: int) -> bool:
+    """Whether a length is a product of small odd primes."""
+    for factor in _FAST_FACTORS:
+        while length % factor == 0:
+            length //= factor
+    return length == 1

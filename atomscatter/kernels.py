@@ -3,22 +3,26 @@
 All loops run over contiguous memory in blocks that stay in the first-level cache. Powers are the costly part:
 for the paper's q = 1, 4/3, 5/3, 2 the powers s^(q/2) of s = sum over m of |field_m|^2 follow from one square
 root and one inverse cube root, which vectorises (no library call), unlike pow and cbrt.
+
+Fields may have single or double precision; the sums of the blocks are always added in double precision.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Real = NDArray[np.floating[Any]]
+"""float32 or float64."""
+Complex = NDArray[np.complexfloating[Any, Any]]
+"""complex64 or complex128."""
 Int = NDArray[np.int64]
 
 BLOCK = 512
@@ -29,31 +33,42 @@ MATH = {"reassoc", "contract", "nsz", "arcp"}
 
 @intrinsic
 def _bits(typingctx: Any, value: Any) -> Any:
-    """Reinterpret a float64 as uint64."""
+    """Reinterpret a float as unsigned integer of the same width."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64))
+        return builder.bitcast(args[0], ir.IntType(value.bitwidth))
 
-    return types.uint64(types.float64), codegen
+    return (types.uint32 if value == types.float32 else types.uint64)(value), codegen
 
 
 @intrinsic
 def _from_bits(typingctx: Any, value: Any) -> Any:
-    """Reinterpret a uint64 as float64."""
+    """Reinterpret an unsigned integer as float of the same width."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
+        return builder.bitcast(args[0], ir.FloatType() if value == types.uint32 else ir.DoubleType())
 
-    return types.float64(types.uint64), codegen
+    return (types.float32 if value == types.uint32 else types.float64)(value), codegen
 
 
-@nb.njit(cache=True, fastmath=MATH, inline="always")
-def inverse_cbrt(s: float) -> float:
-    """s^(-1/3) to about 1 ulp for s > 1e-280; a finite number for smaller s and zero.
+def inverse_cbrt(s: Any) -> Any:
+    """s^(-1/3) to about 1 ulp, for compiled code; a finite number where s^(-1/3) overflows the format.
 
     The exponent bits divided by -3 give 4 %; each step then solves h = 1 - s r^3 = 0 to fourth order,
-    r <- r (1 - h)^(-1/3). The division by three is a 32-bit multiplication: it vectorises.
+    r <- r (1 - h)^(-1/3), or to second where that suffices. The division by three is a 32-bit
+    multiplication: it vectorises. Accurate for s > 1e-280 in double and s > 1e-30 in single precision.
     """
+    raise NotImplementedError("inverse_cbrt is for compiled code")
+
+
+@overload(inverse_cbrt, inline="always", jit_options={"fastmath": MATH})
+def _inverse_cbrt(s: Any) -> Any:
+    if s == types.float32:
+        return _inverse_cbrt_single
+    return _inverse_cbrt_double
+
+
+def _inverse_cbrt_double(s: Any) -> Any:
     s += 1e-290  # keeps r^3 finite for s = 0
     bits: Any = _bits(s)  # type: ignore[call-arg]  # an intrinsic is called without its typing context
     high = (bits >> np.uint64(32)) & np.uint64(0xFFFFFFFF)
@@ -65,12 +80,25 @@ def inverse_cbrt(s: float) -> float:
     return r
 
 
+def _inverse_cbrt_single(s: Any) -> Any:
+    one, third_of_one = np.float32(1.0), np.float32(1.0 / 3.0)
+    s += np.float32(2e-38)  # keeps r^3 finite for s = 0
+    bits: Any = _bits(s)  # type: ignore[call-arg]
+    third = (np.uint64(bits) * np.uint64(0x55555556)) >> np.uint64(32)
+    r = _from_bits(np.uint32(np.uint64(0x54A2FA8C) - third))
+    h = one - s * (r * r * r)
+    r += r * h * (third_of_one + h * (np.float32(2.0 / 9.0) + h * np.float32(14.0 / 81.0)))
+    h = one - s * (r * r * r)
+    r += r * h * third_of_one
+    return r
+
+
 @nb.njit(cache=True, fastmath=MATH)
-def _paper_sums(s: Float, count: int, sums: Float) -> None:
-    a0, a1, a2, a3 = 0.0, 0.0, 0.0, 0.0
+def _paper_sums(s: Real, count: int, sums: Float) -> None:
+    a0 = a1 = a2 = a3 = s.dtype.type(0)  # sums of a block, in the precision of the fields
     for i in range(count):
         x = s[i]
-        root = math.sqrt(x)
+        root = np.sqrt(x)
         third = inverse_cbrt(x)  # x^(-1/3)
         square = x * third  # x^(2/3)
         a0 += root
@@ -84,33 +112,31 @@ def _paper_sums(s: Float, count: int, sums: Float) -> None:
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def _general_sums(s: Float, count: int, powers: Float, sums: Float) -> None:
+def _general_sums(s: Real, count: int, powers: Float, sums: Float) -> None:
     for p in range(powers.size):
         total = 0.0
         for i in range(count):
-            total += s[i] ** (0.5 * powers[p])
+            total += np.float64(s[i]) ** (0.5 * powers[p])
         sums[p] += total
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def power_sums(fields: Float, powers: Float, paper: bool, scale: float) -> Float:
+def power_sums(fields: Real, powers: Float, paper: bool, scale: float) -> Float:
     """Sum over grid points of (sum over m of field_m^2)^(q/2), times ``scale``.
 
     ``fields`` has shape (2l+1, points); returns shape (powers,). With ``paper`` the powers are the four of
     the paper and the fast roots are used.
     """
     sums = np.zeros(powers.size)
-    s = np.empty(BLOCK)
+    s = np.empty(BLOCK, fields.dtype)
     points = fields.shape[1]
     for start in range(0, points, BLOCK):
         count = min(BLOCK, points - start)
-        first = fields[0]
-        for i in range(count):
-            s[i] = first[start + i] * first[start + i]
-        for m in range(1, fields.shape[0]):
-            field = fields[m]
+        s[:count] = 0.0
+        for m in range(fields.shape[0]):
+            field = fields[m, start : start + count]
             for i in range(count):
-                s[i] += field[start + i] * field[start + i]
+                s[i] += field[i] * field[i]
         if paper:
             _paper_sums(s, count, sums)
         else:
@@ -119,42 +145,45 @@ def power_sums(fields: Float, powers: Float, paper: bool, scale: float) -> Float
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def channel_modulus(
-    species_fields: Float, weights: Float, powers: Float, paper: bool, scale: float, modulus: Float
+def channel_moduli(
+    species_fields: Real, weights: Real, powers: Float, paper: bool, scale: float, moduli: Real
 ) -> Float:
-    """First-order modulus of one channel, written to ``modulus``, and its power sums times ``scale``.
+    """First-order moduli of some channels, written to ``moduli``, and their power sums times ``scale``.
 
     modulus = sqrt(sum over m of (sum over species of f_s field_sm)^2); ``species_fields`` has shape
-    (species, 2l+1, points), ``weights`` (species,), ``modulus`` (points,); returns shape (powers,).
+    (species, 2l+1, points), ``weights`` (channels, species), ``moduli`` (channels, points); returns shape
+    (channels, powers). Each block of the fields is read from memory once for all channels.
     """
-    sums = np.zeros(powers.size)
-    s = np.empty(BLOCK)
-    mixed = np.empty(BLOCK)
-    points = species_fields.shape[2]
+    n_species, n_components, points = species_fields.shape
+    sums = np.zeros((weights.shape[0], powers.size))
+    s = np.empty(BLOCK, species_fields.dtype)
+    mixed = np.empty(BLOCK, species_fields.dtype)
     for start in range(0, points, BLOCK):
         count = min(BLOCK, points - start)
-        s[:count] = 0.0
-        for m in range(species_fields.shape[1]):
-            mixed[:count] = 0.0
-            for k in range(species_fields.shape[0]):
-                weight = weights[k]
-                if weight != 0.0:
-                    field = species_fields[k, m]
-                    for i in range(count):
-                        mixed[i] += weight * field[start + i]
+        for c in range(weights.shape[0]):
+            modulus = moduli[c, start : start + count]
+            s[:count] = 0.0
+            for m in range(n_components):
+                mixed[:count] = 0.0
+                for k in range(n_species):
+                    weight = weights[c, k]
+                    if weight != 0.0:
+                        field = species_fields[k, m, start : start + count]
+                        for i in range(count):
+                            mixed[i] += weight * field[i]
+                for i in range(count):
+                    s[i] += mixed[i] * mixed[i]
+            if paper:
+                _paper_sums(s, count, sums[c])
+            else:
+                _general_sums(s, count, powers, sums[c])
             for i in range(count):
-                s[i] += mixed[i] * mixed[i]
-        if paper:
-            _paper_sums(s, count, sums)
-        else:
-            _general_sums(s, count, powers, sums)
-        for i in range(count):
-            modulus[start + i] = math.sqrt(s[i])
+                modulus[i] = np.sqrt(s[i])
     return sums * scale
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def apply_filters(spectrum: Complex, map0: Int, map1: Int, filters: Float, odd: bool, out: Complex) -> None:
+def apply_filters(spectrum: Complex, map0: Int, map1: Int, filters: Real, odd: bool, out: Complex) -> None:
     """Multiply a spectrum with several filters and place the products on another grid.
 
     Args:
@@ -165,7 +194,7 @@ def apply_filters(spectrum: Complex, map0: Int, map1: Int, filters: Float, odd: 
         out: (count, n0, n1, n2//2+1), overwritten; frequencies beyond the box are zero.
     """
     half0, half1, width = filters.shape[1] // 2, filters.shape[2] // 2, filters.shape[3]
-    factor = 1j if odd else 1.0 + 0j
+    factor = out.dtype.type(1j if odd else 1.0 + 0j)
     n0, n1 = out.shape[1], out.shape[2]
     for c in range(filters.shape[0]):
         for o0 in range(n0):

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -19,19 +19,21 @@ from numpy.typing import NDArray
 from atomscatter.channels import Channel, channel_species, channels_for
 from atomscatter.errors import ConfigError
 from atomscatter.fft import Shape, TransformCache
-from atomscatter.grids import FAST_LENGTHS, Grid
-from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_modulus, power_sums
+from atomscatter.grids import Grid
+from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_moduli, power_sums
 from atomscatter.labels import FeatureLabel, feature_labels, second_scales
 from atomscatter.needed import Needed, needed
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
 Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = NDArray[np.complexfloating[Any, Any]]
+Real = NDArray[np.floating[Any]]
+Precision = Literal["single", "double"]
 Int = NDArray[np.int64]
 
 _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
-_SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 4e-9  # for estimated_seconds; an AMD EPYC of 2026
+_SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 2e-9  # for estimated_seconds; an AMD EPYC of 2026
 MAX_SCALES = 8
 
 
@@ -47,6 +49,9 @@ class Scattering:
         powers: exponents q of the integrals.
         channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
         grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
+        precision: "double" or "single", of the fields; sums and features are always float64. Single precision
+            is faster and rounds: invariances that are exact otherwise hold to about 1e-6
+            (benchmarks/results/precision.md).
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
@@ -65,6 +70,7 @@ class Scattering:
         powers: Sequence[float] = PAPER_POWERS,
         channels: Sequence[Channel] | None = None,
         grid: Grid | None = None,
+        precision: Precision = "double",
     ) -> None:
         self.beta = float(beta)
         self.scales = int(scales)
@@ -72,15 +78,19 @@ class Scattering:
         self.powers = tuple(float(q) for q in powers)
         self.channels = channels_for(("Li", "Si")) if channels is None else tuple(channels)
         self.grid = Grid() if grid is None else grid
+        self.precision = precision
         self._check()
         self.species = channel_species(self.channels)
         self._weights = np.array([[c.weight(s) for s in self.species] for c in self.channels])
+        self._real: type[np.floating[Any]] = np.float32 if precision == "single" else np.float64
+        self._complex = np.result_type(self._real, np.complex64)
+        self._field_weights: Real = self._weights.astype(self._real)
         self._powers = np.array(self.powers)
         self._paper = self.powers == PAPER_POWERS
-        self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)))
-        self._work = np.empty(0)
+        self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)), real=self._real)
+        self._work: Real = np.empty(0, self._real)
         self._cell_key = b""
-        self._filters: list[Float] = []
+        self._filters: list[Real] = []
 
     @classmethod
     def for_species(cls, species: Iterable[str], **settings: Any) -> Scattering:
@@ -111,6 +121,7 @@ class Scattering:
             "powers": list(self.powers),
             "channels": [{"name": c.name, "weights": dict(c.weights)} for c in self.channels],
             "grid": self.grid.to_dict(),
+            "precision": self.precision,
         }
 
     @property
@@ -122,7 +133,7 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong."""
         settings = dict(config)
-        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid"}
+        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision"}
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
         try:
@@ -144,7 +155,7 @@ class Scattering:
         spacing = min(self.grid.spacing(self.beta, 0, l1, self.grid.first) for l1 in range(self.n))
         with np.errstate(all="ignore"):
             lengths = np.linalg.norm(np.asarray(atoms.cell.array, dtype=np.float64), axis=1)
-            points = float(np.prod(np.maximum(lengths / spacing, FAST_LENGTHS[0])))
+            points = float(np.prod(np.maximum(lengths, self.grid.least_length * self.beta) / spacing))
         return points if math.isfinite(points) else 0.0
 
     def estimated_seconds(self, atoms: Atoms) -> float:
@@ -189,7 +200,8 @@ class Scattering:
         ]
         self._transforms.reserve([shape for scale in [*sources, *targets] for shape in scale])
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
-        density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths) / volume
+        density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths)
+        density = (density / volume).astype(self._complex, copy=False)
 
         zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
         n_channels, n_powers = len(self.channels), len(self.powers)
@@ -241,16 +253,15 @@ class Scattering:
         fields = self._work_array((len(self.species), len(bank), points))
         for s in range(len(self.species)):
             apply_filters(density[s], map0, map1, bank, l1 % 2 == 1, transform.spectrum)
-            fields[s] = transform.inverse(len(bank)).reshape(len(bank), points)
+            fields[s] = transform.inverse(len(bank), bank.shape[3]).reshape(len(bank), points)
         scale = volume_per_atom / points
         moduli = transform.fields[: len(channels)].reshape(-1, points)
-        features = np.empty((len(channels), len(self.powers)))
-        for i, c in enumerate(channels):
-            weights = self._weights[c]
-            features[i] = channel_modulus(fields, weights, self._powers, self._paper, scale, moduli[i])
+        weights = self._field_weights[list(channels)]
+        features = channel_moduli(fields, weights, self._powers, self._paper, scale, moduli)
         if n_spectra == 0:
-            return features, np.empty((0, 0, 0, 0), dtype=np.complex128)
-        return features, transform.forward(n_spectra) / points
+            return features, np.empty((0, 0, 0, 0), dtype=self._complex)
+        widest = self._filters[max(0, j1 - 1)].shape[3]  # of the filters that go onto these spectra
+        return features, transform.forward(n_spectra, widest) / points
 
     def _second_order(
         self,
@@ -273,15 +284,15 @@ class Scattering:
         scale = volume_per_atom / points
         for i, spectrum in enumerate(moduli):
             apply_filters(spectrum, map0, map1, part, l2 % 2 == 1, transform.spectrum)
-            fields = transform.inverse(len(part)).reshape(len(part), points)
+            fields = transform.inverse(len(part), part.shape[3]).reshape(len(part), points)
             features[i] = power_sums(fields, self._powers, self._paper, scale)
         return features
 
-    def _work_array(self, shape: tuple[int, ...]) -> Float:
+    def _work_array(self, shape: tuple[int, ...]) -> Real:
         """An array for passing use, always from the same memory: fresh pages cost more than the sums."""
         size = math.prod(shape)
         if self._work.size < size:
-            self._work = np.empty(size)
+            self._work = np.empty(size, self._real)
         return self._work[:size].reshape(shape)
 
     def _prepare_filters(self, cell: Float, lengths: Float) -> None:
@@ -293,7 +304,7 @@ class Scattering:
         self._filters = [
             filters(
                 reciprocal, self.grid.half_band(lengths, self.beta, j), self.beta, j, self.n, self.grid.cutoff
-            )
+            ).astype(self._real, copy=False)
             for j in range(self.scales)
         ]
         self._cell_key = key
@@ -326,6 +337,8 @@ class Scattering:
             raise ConfigError(f"beta must lie between 0.05 and 10 Angstrom, not {self.beta}")
         if not 1 <= self.scales <= MAX_SCALES:
             raise ConfigError(f"scales must lie between 1 and {MAX_SCALES}, not {self.scales}")
+        if self.precision not in ("single", "double"):
+            raise ConfigError(f"precision must be 'single' or 'double', not {self.precision!r}")
         if not 1 <= self.n <= MAX_N:
             raise ConfigError(f"n must lie between 1 and {MAX_N}, not {self.n}")
         if not self.powers or not all(0.5 <= q <= 4.0 for q in self.powers):

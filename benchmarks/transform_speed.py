@@ -32,12 +32,13 @@ def transform(**settings):
 
 
 def ffts_alone(**settings):
-    """Only the Fourier transforms of one structure: the same shapes, batches and number, nothing else."""
+    """Only the Fourier transforms of one structure: same shapes, bands, batches and number, nothing else."""
     scattering = Scattering(**settings)
     grid, beta, lengths = scattering.grid, scattering.beta, STRUCTURE.cell.lengths()
     numbers = list(product(range(scattering.scales), range(scattering.n)))
     first = {jl: grid.first_points(lengths, beta, *jl) for jl in numbers}
     second = {jl: grid.second_points(lengths, beta, *jl) for jl in numbers}
+    width = [int(grid.half_band(lengths, beta, j)[2]) + 1 for j in range(scattering.scales)]
     n_channels = len(scattering.channels)
     transforms = TransformCache(batch=max(2 * scattering.n - 1, n_channels))
     transforms.reserve([*first.values(), *second.values()])
@@ -45,11 +46,11 @@ def ffts_alone(**settings):
     def run():
         for j1, l1 in numbers:
             for _ in scattering.species:
-                transforms[first[j1, l1]].inverse(2 * l1 + 1)
-            transforms[first[j1, l1]].forward(n_channels)
+                transforms[first[j1, l1]].inverse(2 * l1 + 1, width[j1])
+            transforms[first[j1, l1]].forward(n_channels, width[max(0, j1 - 1)])
             for j2, l2 in product(second_scales(j1, scattering.scales), range(scattering.n)):
                 for _ in range(n_channels):
-                    transforms[second[j2, l2]].inverse(2 * l2 + 1)
+                    transforms[second[j2, l2]].inverse(2 * l2 + 1, width[j2])
 
     return run
 

@@ -24,7 +24,8 @@ def featurize(
         Path | None,
         typer.Option(
             help="TOML or JSON file with settings of the transform: beta (Angstrom), scales, n, powers, "
-            "grid, species. Default: those of atomscatter.Scattering, with the elements of the data.",
+            "grid, precision, species. Default: those of atomscatter.Scattering, with the elements of the "
+            "data.",
             show_default=False,
         ),
     ] = None,

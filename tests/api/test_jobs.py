@@ -138,9 +138,15 @@ def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(1)
+
+    def until_answered_by(one):
+        deadline = time.monotonic() + 60
+        while one not in {m for _, m in statuses} and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    until_answered_by(before)
     assert client.post(f"/v1/models/{model}/activate").json()["active"] == model
-    time.sleep(1)
+    until_answered_by(model)
     stop.set()
     for thread in threads:
         thread.join()

@@ -42,6 +42,15 @@ def test_spacing_follows_the_factors():
     assert grid.spacing(0.5, 2, 0, grid.second) == pytest.approx(math.pi * 2 / (5 * 1.5 * 1.44))
 
 
+def test_small_cells_get_the_points_of_a_larger_one():
+    small, larger = np.array([3.4, 3.4, 9.0]), np.array([7.0, 7.0, 9.0])
+    grid = Grid(least_length=14.0)
+    for scale in range(3):
+        assert grid.first_points(small, 0.5, scale, 0) == grid.first_points(larger, 0.5, scale, 0)
+        assert grid.second_points(small, 0.5, scale, 1) == grid.second_points(larger, 0.5, scale, 1)
+    assert Grid(least_length=0.0).first_points(small, 0.5, 0, 0) != grid.first_points(small, 0.5, 0, 0)
+
+
 def test_first_order_grids_hold_the_band_of_the_finer_scale():
     """Second-order features of j2 = j1 - 1 need that much of the modulus of scale j1."""
     grid, lengths = Grid(first=((1.0,),), growth=1.0), np.array([11.0, 9.3, 14.2])
@@ -51,8 +60,10 @@ def test_first_order_grids_hold_the_band_of_the_finer_scale():
 
 
 def test_fast_lengths_are_reached_and_never_too_short():
-    assert [fast_length(n) for n in (1, 9, 17, 33, 64)] == [8, 10, 20, 36, 64]
-    assert all(fast_length(n) >= n for n in range(1, 300))
+    assert [fast_length(n) for n in (1, 9, 16, 34, 64, 78, 122)] == [9, 9, 25, 35, 65, 81, 125]
+    lengths = [fast_length(n) for n in range(1, 300)]
+    assert all(length >= n for n, length in enumerate(lengths, start=1))
+    assert all(length % 2 == 1 for length in lengths), "a crystal of two periods would repeat its points"
     assert list(FAST_LENGTHS) == sorted(FAST_LENGTHS)
 
 
@@ -70,9 +81,10 @@ def test_too_large_a_cell_is_refused_before_memory_is_taken():
         ({"first": ((),)}, "oversampling 'first'"),
         ({"first": (2.0, 1.5)}, "oversampling 'first' needs a row of numbers for each scale"),
         ({"first": "fine"}, "oversampling 'first'"),
-        ({"second": ((0.5,),)}, "oversampling 'second'"),
+        ({"second": ((0.4,),)}, "oversampling 'second'"),
         ({"growth": 0.5}, "growth"),
         ({"max_points": 0}, "max_points"),
+        ({"least_length": -1.0}, "least_length"),
         ({"spacing": 1}, "spacing"),
         ({"cutoff": "wide"}, "grid settings"),
     ],
