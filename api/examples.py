@@ -6,7 +6,7 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "0a1432c35905cd37"
+_MODEL = "28c1e9faf9bc8703"
 _SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
 
 
@@ -35,13 +35,13 @@ Si 2.195 2.195 2.195
 PREDICTIONS_REQUEST: Example = {"structures": [STRUCTURE]}
 PREDICTION: Example = {
     "n_atoms": 4,
-    "energy": -9.731206938646565,
-    "energy_per_atom": -2.4328017346616413,
-    "formation_energy_per_atom": 0.3450630153383587,
-    "uncertainty": 0.16608872720370313,
+    "energy": -9.724951593385088,
+    "energy_per_atom": -2.431237898346272,
+    "formation_energy_per_atom": 0.3466268516537281,
+    "uncertainty": 0.14334544893995535,
     "extrapolating": True,
-    "extrapolation_score": 6.373600483264137,
-    "energy_per_atom_by_fold": [-2.44735, -2.41932, -2.45039, -2.4324, -2.41456],
+    "extrapolation_score": 6.996505411071886,
+    "energy_per_atom_by_fold": [-2.46959, -2.41688, -2.41606, -2.41658, -2.43708],
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
@@ -52,26 +52,28 @@ PREDICTIONS_RESPONSE: Example = {
 BULK_MODULUS_REQUEST: Example = {
     "structures": [
         {
-            "lattice_vectors": [[4, 0, 0], [0, 4, 0], [0, 0, 4]],
-            "cartesian_site_positions": [[0, 0, 0], [2, 2, 2], [0, 2, 2], [2, 0, 0]],
+            "lattice_vectors": [[4.1, 0, 0], [0, 4.1, 0], [0, 0, 4.1]],
+            "cartesian_site_positions": [[0, 0, 0], [2.05, 2.05, 2.05], [0, 2.05, 2.05], [2.05, 0, 0]],
             "species_at_sites": STRUCTURE["species_at_sites"],
         }
     ],
-    "strains": [-0.04, -0.02, 0.0, 0.02, 0.04],
+    "strains": [-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06],
 }
 BULK_MODULUS_RESPONSE: Example = {
-    "bulk_modulus": 37.390894274442864,
-    "bulk_modulus_spread": 4.058283485593281,
-    "volume": 63.764856009128486,
-    "energy": -10.130660212899976,
+    "bulk_modulus": 35.375296875255664,
+    "bulk_modulus_spread": 6.31160277772185,
+    "volume": 68.70644949853947,
+    "energy": -9.956424899483046,
     "reason": None,
-    "volumes": [56.623104, 60.236288, 64.0, 67.917312, 71.991296],
+    "volumes": [57.24468, 60.97689, 64.867894, 68.921, 73.139517, 77.526752, 82.086014],
     "curve": [
-        {"energy": -10.01388, "uncertainty": 0.64321, "extrapolating": True, "extrapolation_score": 15.8907},
-        {"energy": -10.10442, "uncertainty": 0.50586, "extrapolating": True, "extrapolation_score": 13.6310},
-        {"energy": -10.13195, "uncertainty": 0.3981, "extrapolating": True, "extrapolation_score": 11.7158},
-        {"energy": -10.10165, "uncertainty": 0.31555, "extrapolating": True, "extrapolation_score": 10.1071},
-        {"energy": -10.03258, "uncertainty": 0.25438, "extrapolating": True, "extrapolation_score": 8.7826},
+        {"energy": -9.63259, "uncertainty": 0.72844, "extrapolating": True, "extrapolation_score": 18.8712},
+        {"energy": -9.82657, "uncertainty": 0.55514, "extrapolating": True, "extrapolation_score": 15.6284},
+        {"energy": -9.92895, "uncertainty": 0.42009, "extrapolating": True, "extrapolation_score": 12.9979},
+        {"energy": -9.95648, "uncertainty": 0.31729, "extrapolating": True, "extrapolation_score": 10.9102},
+        {"energy": -9.92942, "uncertainty": 0.24148, "extrapolating": True, "extrapolation_score": 9.3054},
+        {"energy": -9.86476, "uncertainty": 0.18841, "extrapolating": True, "extrapolation_score": 8.1232},
+        {"energy": -9.7776, "uncertainty": 0.15466, "extrapolating": True, "extrapolation_score": 7.3057},
     ],
     "model": _MODEL,
 }
@@ -82,13 +84,13 @@ BARRIER_REQUEST: Example = {
     ]
 }
 BARRIER_RESPONSE: Example = {
-    "barrier": 0.1600014804912675,
-    "barrier_spread": 0.06130831800718451,
-    "relative_energies": [0.0, -0.04397832175269478, -0.1600014804912675],
+    "barrier": 0.17662837889430882,
+    "barrier_spread": 0.07214122520072418,
+    "relative_energies": [0.0, -0.049742311583770515, -0.17662837889430882],
     "profile": [
-        {"energy": -9.73121, "uncertainty": 0.16609, "extrapolating": True, "extrapolation_score": 6.3736},
-        {"energy": -9.77519, "uncertainty": 0.15864, "extrapolating": True, "extrapolation_score": 5.9495},
-        {"energy": -9.89121, "uncertainty": 0.14951, "extrapolating": True, "extrapolation_score": 5.3054},
+        {"energy": -9.72495, "uncertainty": 0.14335, "extrapolating": True, "extrapolation_score": 6.9965},
+        {"energy": -9.77469, "uncertainty": 0.13557, "extrapolating": True, "extrapolation_score": 6.4875},
+        {"energy": -9.90158, "uncertainty": 0.12881, "extrapolating": True, "extrapolation_score": 5.6721},
     ],
     "model": _MODEL,
 }
@@ -104,10 +106,10 @@ VOLTAGE_REQUEST: Example = {
 VOLTAGE_RESPONSE: Example = {
     "ion": "Li",
     "x": [0.0, 1.0, 3.0],
-    "voltage": [-0.024605992965302192, -0.22954130576023557],
-    "voltage_spread": [0.11744653481585222, 0.05970659074978857],
+    "voltage": [0.12949077374997042, -0.2893515098205568],
+    "voltage_spread": [0.21895184137579196, 0.08402220709842927],
     "structure_x": [3.0, 1.0, 0.0],
-    "formation_energies": [0.3450630153383587, 0.46058472491648184, 0.8965634568676615],
+    "formation_energies": [0.3466268516537281, 0.4039021934868994, 0.9372951607237692],
     "on_hull": [True, True, True],
     "extrapolating": [True, True, True],
     "model": _MODEL,

@@ -3,7 +3,7 @@
     python benchmarks/translation.py [--model DIR] [--structures 120] [--vectors 4] [--out DIR]
 
 An exact transform would not notice; what moves energies is the error of the grids. Structures of the embedded
-sample, evenly over its kinds, without those whose translated copies taught the fit.
+sample, evenly over its kinds, without those whose translated copies taught the fit; and perfect crystals.
 """
 
 import argparse
@@ -30,15 +30,22 @@ def unseen(kind):
     return [s for row, s in enumerate(structures) if row not in copied]
 
 
-def small_crystals():
-    """Far from the sample: cells of few atoms, where a grid has few points."""
-    lithium = bulk("Li", "bcc", a=3.44, cubic=True)
-    return [
-        lithium,
-        lithium.repeat(2),
-        bulk("Si", "diamond", a=5.43),
-        bulk("Si", "diamond", a=5.43, cubic=True),
-    ]
+def perfect_crystals():
+    """Far from the sample: all atoms lie alike on a grid, and the errors at different atoms add up."""
+    for a in (3.3, 3.44, 3.6):
+        yield bulk("Li", "bcc", a=a)
+        lithium = bulk("Li", "bcc", a=a, cubic=True)
+        yield from (lithium, *(lithium.repeat(times) for times in (2, 3, 4)))
+    for a in (5.2, 5.43, 5.7):
+        yield bulk("Si", "diamond", a=a)
+        silicon = bulk("Si", "diamond", a=a, cubic=True)
+        yield from (silicon, *(silicon.repeat(times) for times in ((2, 1, 1), (3, 1, 1), 2)))
+    yield bulk("Li", "fcc", a=4.3, cubic=True)
+    yield bulk("Li", "bct", a=3.2, c=3.8)
+    yield bulk("Si", "diamond", a=5.43, orthorhombic=True)
+    for structure, a in (("zincblende", 5.9), ("rocksalt", 5.2), ("cesiumchloride", 3.2)):
+        yield bulk("LiSi", structure, a=a)
+        yield bulk("LiSi", structure, a=a, **({} if structure == "cesiumchloride" else {"cubic": True}))
 
 
 def moves(ensemble, structures, vectors):
@@ -72,7 +79,9 @@ def main():
         rows = np.linspace(0, len(structures) - 1, options.structures // len(KINDS)).round().astype(int)
         found[kind] = moves(ensemble, [structures[i].atoms for i in np.unique(rows)], options.vectors)
     found["all"] = np.vstack(list(found.values()))
-    found["small crystals, flagged as extrapolating"] = moves(ensemble, small_crystals(), options.vectors)
+    crystals = list(perfect_crystals())
+    flagged = sum(ensemble.predict(atoms).extrapolating for atoms in crystals)
+    found[f"perfect crystals, {flagged} flagged as extrapolating"] = moves(ensemble, crystals, options.vectors)
     rows = [
         [kind, len(m), m.size, float(m.max()), float(np.sqrt(np.mean(m**2))), int((m > LIMIT).sum())]
         for kind, m in found.items()

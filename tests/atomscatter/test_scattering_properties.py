@@ -34,6 +34,7 @@ from tests.atomscatter.tolerances import (
 
 BETA, SCALES = 0.55, 2
 SCATTERING = Scattering(beta=BETA, scales=SCALES)
+SINGLE = Scattering(beta=BETA, scales=SCALES, precision="single")
 EXACT = dict.fromkeys(CRYSTAL_DEFAULT_GRID, ROUNDING)
 TWO_GRIDS = {key: 2 * value for key, value in CRYSTAL_DEFAULT_GRID.items()} | {(1, 2.0): ROUNDING}
 
@@ -227,7 +228,7 @@ def test_extreme_cells_give_finite_features(name):
 
 
 def test_estimates_follow_the_volume_and_not_the_orientation():
-    atoms = Atoms("Li", cell=[[8, 0, 0], [1, 9, 0], [0, 2, 7]], pbc=True)
+    atoms = Atoms("Li", cell=[[8, 0, 0], [1, 9, 0], [0, 2, 10]], pbc=True)
     turned, tiled = atoms.copy(), atoms.repeat(2)
     turned.rotate(40, (1, 2, 3), rotate_cell=True)
     for estimate in (SCATTERING.grid_points, SCATTERING.estimated_seconds):
@@ -239,6 +240,14 @@ def test_estimates_follow_the_volume_and_not_the_orientation():
 def test_a_cell_beyond_the_grid_limit_is_refused():
     with pytest.raises(StructureError, match="grid points"):
         Scattering(scales=1, grid=Grid(max_points=8000)).features(Atoms("Li", cell=[9, 9, 9], pbc=True))
+
+
+@few
+@given(atoms=structures())
+def test_single_precision_rounds_and_no_more(atoms):
+    found = SINGLE.features(atoms)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, features(atoms), rtol=1e-5, atol=1e-12)
 
 
 DIGEST = """

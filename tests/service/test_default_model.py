@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from atomscatter.ensemble import Ensemble
 from service.copies import with_translated_copies
@@ -20,11 +21,22 @@ def of_no_copy():
         yield load_sample(kind)[-1]
 
 
-@pytest.mark.parametrize("structure", list(of_no_copy()), ids=["path", "diffusion", "bulk"])
-def test_a_translation_moves_no_energy_by_a_tenth_of_a_milli_electronvolt(structure):
-    ensemble, rng = Ensemble.load(embedded_model()), np.random.default_rng(5)
-    as_given = ensemble.predict(structure.atoms).energy_per_atom
+STRUCTURES = dict(zip(("path", "diffusion", "bulk"), (s.atoms for s in of_no_copy()), strict=True)) | {
+    # All atoms lie alike on a grid.
+    "Li primitive": bulk("Li", "bcc", a=3.44),
+    "Li16": bulk("Li", "bcc", a=3.44, cubic=True).repeat(2),
+    "Li54": bulk("Li", "bcc", a=3.44, cubic=True).repeat(3),
+    "Si8": bulk("Si", "diamond", a=5.43, cubic=True),
+    "Si64": bulk("Si", "diamond", a=5.43, cubic=True).repeat(2),
+    "LiSi": bulk("LiSi", "zincblende", a=5.9),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_translation_moves_no_energy_by_a_tenth_of_a_milli_electronvolt(name):
+    ensemble, rng, atoms = Ensemble.load(embedded_model()), np.random.default_rng(5), STRUCTURES[name]
+    as_given = ensemble.predict(atoms).energy_per_atom
     for _ in range(3):
-        moved = structure.atoms.copy()
+        moved = atoms.copy()
         moved.translate(rng.random(3) @ moved.cell.array)
         assert abs(ensemble.predict(moved).energy_per_atom - as_given) < LIMIT
