@@ -50,7 +50,7 @@ class Grid:
             the band whatever the number.
         second: the same for second-order fields.
         growth: for scales beyond the last row: factor from one scale to the next.
-        least_length: no axis gets fewer points than one of this length would, in units of beta.
+        least_length: no axis gets fewer points than one of this length would, Angstrom.
         max_points: refuse cells that would need more points than this on one grid.
     """
 
@@ -58,7 +58,7 @@ class Grid:
     first: Factors = ((1.5, 1.5, 1.25), (3.0, 3.0, 2.5), (4.1, 4.1, 3.3))
     second: Factors = ((1.12, 0.9, 0.9), (1.75, 1.15, 1.0), (2.3, 1.82, 1.44))
     growth: float = 1.3
-    least_length: float = 14.0
+    least_length: float = 7.0
     max_points: int = 320**3
 
     def __post_init__(self) -> None:
@@ -85,12 +85,12 @@ class Grid:
     def first_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the first-order fields of (j, l); holds the band of the scale before, too."""
         finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
-        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.first), finer)
+        return self._points(lengths, self.spacing(beta, scale, angular, self.first), finer)
 
     def second_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the second-order fields of (j, l)."""
         own = 2 * self.half_band(lengths, beta, scale) + 1
-        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.second), own)
+        return self._points(lengths, self.spacing(beta, scale, angular, self.second), own)
 
     def spacing(self, beta: float, scale: int, angular: int, factors: Factors) -> float:
         """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
@@ -123,8 +123,8 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def _points(self, lengths: Float, beta: float, spacing: float, least: NDArray[np.int64]) -> Shape:
-        wanted = np.maximum(np.ceil(np.maximum(lengths, self.least_length * beta) / spacing), least)
+    def _points(self, lengths: Float, spacing: float, least: NDArray[np.int64]) -> Shape:
+        wanted = np.maximum(np.ceil(np.maximum(lengths, self.least_length) / spacing), least)
         if float(np.prod(wanted)) > self.max_points:
             raise StructureError(
                 f"cell of {' x '.join(f'{v:.4g}' for v in lengths)} Angstrom needs more than "

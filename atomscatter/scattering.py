@@ -91,6 +91,7 @@ class Scattering:
         self._work: Real = np.empty(0, self._real)
         self._cell_key = b""
         self._filters: list[Real] = []
+        self._silent: list[bool] = []  # scales whose band holds no frequency of the cell: features are 0
 
     @classmethod
     def for_species(cls, species: Iterable[str], **settings: Any) -> Scattering:
@@ -155,7 +156,7 @@ class Scattering:
         spacing = min(self.grid.spacing(self.beta, 0, l1, self.grid.first) for l1 in range(self.n))
         with np.errstate(all="ignore"):
             lengths = np.linalg.norm(np.asarray(atoms.cell.array, dtype=np.float64), axis=1)
-            points = float(np.prod(np.maximum(lengths, self.grid.least_length * self.beta) / spacing))
+            points = float(np.prod(np.maximum(lengths, self.grid.least_length) / spacing))
         return points if math.isfinite(points) else 0.0
 
     def estimated_seconds(self, atoms: Atoms) -> float:
@@ -214,6 +215,8 @@ class Scattering:
         wanted = self._everything if only is None else only
         index = {channel.name: c for c, channel in enumerate(self.channels)}
         for (j1, l1), names in wanted.first.items():
+            if self._silent[j1]:
+                continue
             source = sources[j1][l1]
             again = [index[name] for name in wanted.spectra(j1, l1)]
             active = again + [index[name] for name in names if index[name] not in again]
@@ -222,6 +225,8 @@ class Scattering:
             )
             spectra = dict(zip(again, moduli, strict=True))
             for i, j2 in enumerate(second_scales(j1, self.scales)):
+                if self._silent[j2]:
+                    continue
                 for l2 in range(self.n):
                     chosen = [index[name] for name in wanted.second.get((j1, l1, j2, l2), ())]
                     if chosen:
@@ -261,7 +266,7 @@ class Scattering:
         if n_spectra == 0:
             return features, np.empty((0, 0, 0, 0), dtype=self._complex)
         widest = self._filters[max(0, j1 - 1)].shape[3]  # of the filters that go onto these spectra
-        return features, transform.forward(n_spectra, widest) / points
+        return features, transform.forward(n_spectra, widest) * (1.0 / points)
 
     def _second_order(
         self,
@@ -307,6 +312,7 @@ class Scattering:
             ).astype(self._real, copy=False)
             for j in range(self.scales)
         ]
+        self._silent = [not bank.any() for bank in self._filters]
         self._cell_key = key
 
     def _density(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:

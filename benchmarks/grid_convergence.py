@@ -26,7 +26,8 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 
-FINE = Grid(cutoff=7.0, first=((4.0, 3.0, 2.5),), second=((3.0, 2.5, 2.0),), growth=1.4)
+# Without a least length: small cells have fine grids here, too.
+FINE = Grid(cutoff=7.0, first=((4.0, 3.0, 2.5),), second=((3.0, 2.5, 2.0),), growth=1.4, least_length=0.0)
 DEFAULT = Grid()
 
 

@@ -44,7 +44,7 @@ def test_spacing_follows_the_factors():
 
 def test_small_cells_get_the_points_of_a_larger_one():
     small, larger = np.array([3.4, 3.4, 9.0]), np.array([7.0, 7.0, 9.0])
-    grid = Grid(least_length=14.0)
+    grid = Grid(least_length=7.0)
     for scale in range(3):
         assert grid.first_points(small, 0.5, scale, 0) == grid.first_points(larger, 0.5, scale, 0)
         assert grid.second_points(small, 0.5, scale, 1) == grid.second_points(larger, 0.5, scale, 1)
