@@ -2,7 +2,9 @@
 
 All loops run over contiguous memory in blocks that stay in the first-level cache. Powers are the costly part:
 for the paper's q = 1, 4/3, 5/3, 2 the powers s^(q/2) of s = sum over m of |field_m|^2 follow from one square
-root and one inverse cube root, which vectorises (no library call), unlike pow and cbrt.
+root and one inverse cube root, which vectorises (no library call), unlike pow and cbrt. Loops
+count from zero over slices: an offset in an index may be negative for all the compiler knows, and the loop
+does not vectorise, a third of the speed.
 
 Fields may have single or double precision; the sums of the blocks are always added in double precision.
 """

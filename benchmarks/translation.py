@@ -81,7 +81,8 @@ def main():
     found["all"] = np.vstack(list(found.values()))
     crystals = list(perfect_crystals())
     flagged = sum(ensemble.predict(atoms).extrapolating for atoms in crystals)
-    found[f"perfect crystals, {flagged} flagged as extrapolating"] = moves(ensemble, crystals, options.vectors)
+    name = f"perfect crystals, {flagged} flagged as extrapolating"
+    found[name] = moves(ensemble, crystals, options.vectors)
     rows = [
         [kind, len(m), m.size, float(m.max()), float(np.sqrt(np.mean(m**2))), int((m > LIMIT).sum())]
         for kind, m in found.items()
