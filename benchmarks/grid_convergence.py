@@ -32,15 +32,15 @@ DEFAULT = Grid()
 
 
 def finer(factors, by, scale=None):
-    """Oversampling of all scales, or of one, multiplied by a number; at least 1."""
+    """Oversampling of all scales, or of one, multiplied by a number; any grid holds its band."""
     return tuple(
-        tuple(max(1.0, by * f) if scale in (None, j) else f for f in row) for j, row in enumerate(factors)
+        tuple(max(0.5, by * f) if scale in (None, j) else f for f in row) for j, row in enumerate(factors)
     )
 
 
 GRIDS = {
     "package default": DEFAULT,
-    "bands only": Grid(first=((1.0,),), second=((1.0,),), growth=1.0),
+    "bands only": Grid(first=((0.5,),), second=((0.5,),), growth=1.0),
     "cutoff 4": Grid(cutoff=4.0),
     "cutoff 4.5": Grid(cutoff=4.5),
     "first x 0.7": Grid(first=finer(DEFAULT.first, 0.7)),
