@@ -6,7 +6,7 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "ef8ebeb28c53f8a6"
+_MODEL = "0c8d1827fd22007d"
 _SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
 
 

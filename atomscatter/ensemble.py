@@ -40,7 +40,7 @@ from atomscatter.structures import check_atoms
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: features of other grids
 WEIGHTS_FILE = "weights.npz"
 CARD_FILE = "card.json"
 

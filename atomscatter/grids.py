@@ -14,8 +14,9 @@ atoms where two tie.
 In a perfect crystal all atoms lie alike on a grid, and the errors at different atoms do not average out. They
 do if the number of points along an axis shares no factor with the number of periods: two periods then see
 the grid shifted by half a spacing, as if it were twice as fine; and the centred lattices (bcc, fcc, diamond)
-are two periods along each axis. So numbers of points are odd, and few of them multiples of 3. Cells with few
-atoms get the points of a larger one (benchmarks/results/translation.md).
+are two periods along each axis. So numbers of points are odd, and few up to 77 are multiples of 3. Short
+cells get the points of a longer one (benchmarks/results/translation.md). The price: what cancels exactly in a
+tiled crystal does so to the error of the grids, where the points do not repeat with it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from atomscatter.fft import Shape
 Float = NDArray[np.float64]
 Factors = tuple[tuple[float, ...], ...]
 
-# Odd numbers of points that are cheap for what they hold (benchmarks/fft_lengths.py).
+# Odd numbers of points, for most sizes a cheap one (benchmarks/fft_lengths.py).
 FAST_LENGTHS = (9, 11, 13, 15, 25, 35, 45, 49, 55, 65, 77)
 _FAST_FACTORS = (3, 5, 7, 11, 13)
+_LEAST_IN_BETA = 28.0  # for beta far below the default, where 7 Angstrom would have too many points
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Grid:
             the band whatever the number.
         second: the same for second-order fields.
         growth: for scales beyond the last row: factor from one scale to the next.
-        least_length: no axis gets fewer points than one of this length would, Angstrom.
+        least_length: no axis gets fewer points than one of this length would, Angstrom; of 28 beta where that
+            is less.
         max_points: refuse cells that would need more points than this on one grid.
     """
 
@@ -85,12 +88,12 @@ class Grid:
     def first_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the first-order fields of (j, l); holds the band of the scale before, too."""
         finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
-        return self._points(lengths, self.spacing(beta, scale, angular, self.first), finer)
+        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.first), finer)
 
     def second_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the second-order fields of (j, l)."""
         own = 2 * self.half_band(lengths, beta, scale) + 1
-        return self._points(lengths, self.spacing(beta, scale, angular, self.second), own)
+        return self._points(lengths, beta, self.spacing(beta, scale, angular, self.second), own)
 
     def spacing(self, beta: float, scale: int, angular: int, factors: Factors) -> float:
         """Largest distance of grid points, Angstrom: pi 2^j beta / (cutoff oversampling)."""
@@ -123,8 +126,12 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def _points(self, lengths: Float, spacing: float, least: NDArray[np.int64]) -> Shape:
-        wanted = np.maximum(np.ceil(np.maximum(lengths, self.least_length) / spacing), least)
+    def gridded(self, lengths: Float, beta: float) -> Float:
+        """Lengths whose points the axes get, Angstrom: the cell's own, or the least."""
+        return np.maximum(lengths, min(self.least_length, _LEAST_IN_BETA * beta))
+
+    def _points(self, lengths: Float, beta: float, spacing: float, least: NDArray[np.int64]) -> Shape:
+        wanted = np.maximum(np.ceil(self.gridded(lengths, beta) / spacing), least)
         if float(np.prod(wanted)) > self.max_points:
             raise StructureError(
                 f"cell of {' x '.join(f'{v:.4g}' for v in lengths)} Angstrom needs more than "

@@ -6,7 +6,7 @@ root and one inverse cube root, which vectorises (no library call), unlike pow a
 count from zero over slices: an offset in an index may be negative for all the compiler knows, and the loop
 does not vectorise, a third of the speed.
 
-Fields may have single or double precision; the sums of the blocks are always added in double precision.
+Fields, and the sums within a block, have single or double precision; blocks are added in double precision.
 """
 
 from __future__ import annotations

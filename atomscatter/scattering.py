@@ -49,13 +49,13 @@ class Scattering:
         powers: exponents q of the integrals.
         channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
         grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
-        precision: "double" or "single", of the fields; sums and features are always float64. Single precision
-            is faster and rounds: invariances that are exact otherwise hold to about 1e-6
-            (benchmarks/results/precision.md).
+        precision: "double" or "single", of the fields; features are float64 in any case. Single precision is
+            faster and rounds: by less than 1e-6 of a feature with the default scales
+            (benchmarks/results/precision.md), by more where a cell holds only the tail of the filters.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
-    kind of processor and one BLAS thread; otherwise the last digits may differ.
+    kind of processor and one BLAS thread; otherwise, and with another ``only``, the last digits may differ.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -156,7 +156,7 @@ class Scattering:
         spacing = min(self.grid.spacing(self.beta, 0, l1, self.grid.first) for l1 in range(self.n))
         with np.errstate(all="ignore"):
             lengths = np.linalg.norm(np.asarray(atoms.cell.array, dtype=np.float64), axis=1)
-            points = float(np.prod(np.maximum(lengths, self.grid.least_length) / spacing))
+            points = float(np.prod(self.grid.gridded(lengths, self.beta) / spacing))
         return points if math.isfinite(points) else 0.0
 
     def estimated_seconds(self, atoms: Atoms) -> float:

@@ -141,7 +141,9 @@ class FeatureStore:
             )
         group = zarr.open_group(storage.zarr_store(), mode="r")
         if group.attrs.get("format") != FORMAT:
-            raise StoreError(f"{place}: unknown format {group.attrs.get('format')!r}, expected {FORMAT!r}")
+            raise StoreError(
+                f"{place}: format {group.attrs.get('format')!r}; this program has {FORMAT!r}. Featurize again"
+            )
         return cls(storage, group)
 
     # What is in it

@@ -16,7 +16,7 @@ from atomscatter.scattering import Scattering
 from service.chunks import compressors
 from service.reading import LabelledStructure, reduced_formula, structure_digest
 
-FORMAT = "atomscatter-features-2"
+FORMAT = "atomscatter-features-3"  # 2: features of other grids
 METADATA = ("energies", "n_atoms", "path_ids", "compositions", "sources", "indices", "originals", "digests")
 
 Digests = NDArray[np.uint8]

@@ -49,6 +49,8 @@ def test_small_cells_get_the_points_of_a_larger_one():
         assert grid.first_points(small, 0.5, scale, 0) == grid.first_points(larger, 0.5, scale, 0)
         assert grid.second_points(small, 0.5, scale, 1) == grid.second_points(larger, 0.5, scale, 1)
     assert Grid(least_length=0.0).first_points(small, 0.5, 0, 0) != grid.first_points(small, 0.5, 0, 0)
+    # Where beta is small, 7 Angstrom would be very many points.
+    assert max(grid.first_points(np.array([1.5, 1.5, 1.5]), 0.05, 0, 0)) < 100
 
 
 def test_first_order_grids_hold_the_band_of_the_finer_scale():

@@ -62,7 +62,7 @@ def test_default_grid_agrees_with_the_slow_reference(case):
     formula, cell, species, beta, scales = CASES[case]
     atoms = structure(formula, cell, seed=3)
     expected = slow_features(
-        atoms, beta=beta, scales=scales, shape=reference_grid(atoms, 0.3 * beta), species=species
+        atoms, beta=beta, scales=scales, shape=reference_grid(atoms, 0.25 * beta), species=species
     )
     scattering = Scattering.for_species(species, beta=beta, scales=scales)
     features = scattering.features(atoms)
