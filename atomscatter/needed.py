@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,14 @@ class Needed:
 
     def spectra(self, j1: int, l1: int) -> tuple[str, ...]:
         """Channels whose first-order field of (j1, l1) is transformed again, in the order of the labels."""
-        wanted = {c for (j, l, *_), found in self.second.items() if (j, l) == (j1, l1) for c in found}  # noqa: E741
-        return tuple(c for c in self.first.get((j1, l1), ()) if c in wanted)
+        return self._spectra.get((j1, l1), ())
+
+    @cached_property
+    def _spectra(self) -> dict[tuple[int, int], tuple[str, ...]]:
+        wanted: dict[tuple[int, int], set[str]] = {key: set() for key in self.first}
+        for (j1, l1, *_), channels in self.second.items():
+            wanted[j1, l1].update(channels)
+        return {key: tuple(c for c in found if c in wanted[key]) for key, found in self.first.items()}
 
 
 def block_of(label: FeatureLabel) -> Block:
