@@ -18,7 +18,7 @@ from atomscatter.grids import FAST_LENGTHS, Grid, fast_length
     cutoff=st.floats(3.0, 7.0),
 )
 def test_grids_hold_their_band_and_keep_the_spacing(lengths, beta, scale, cutoff):
-    grid = Grid(cutoff=cutoff, first=((2.0, 1.0),), second=((1.0, 1.5), (2.5,)), growth=1.2, max_points=10**9)
+    grid = Grid(cutoff=cutoff, first=((2.0, 1.0),), second=((1.0, 1.5), (2.5,)), growth=1.2, max_points=2**40)
     sides = np.array(lengths)
     half = grid.half_band(sides, beta, scale)
     for angular in range(3):
