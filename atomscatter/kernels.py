@@ -2,9 +2,9 @@
 
 All loops run over contiguous memory in blocks that stay in the first-level cache. Powers are the costly part:
 for the paper's q = 1, 4/3, 5/3, 2 the powers s^(q/2) of s = sum over m of |field_m|^2 follow from one square
-root and one inverse cube root, which vectorises (no library call), unlike pow and cbrt. Loops
-count from zero over slices: an offset in an index may be negative for all the compiler knows, and the loop
-does not vectorise, a third of the speed.
+root and one inverse cube root, which vectorises (no library call), unlike pow and cbrt. Loops count from zero
+over slices: an index with an offset may be negative for all the compiler knows, and the loop then does not
+vectorise and takes three times as long.
 
 Fields, and the sums within a block, have single or double precision; blocks are added in double precision.
 """
@@ -85,7 +85,7 @@ def _inverse_cbrt_double(s: Any) -> Any:
 def _inverse_cbrt_single(s: Any) -> Any:
     one, third_of_one = np.float32(1.0), np.float32(1.0 / 3.0)
     s += np.float32(2e-38)  # keeps r^3 finite for s = 0
-    bits: Any = _bits(s)  # type: ignore[call-arg]
+    bits: Any = _bits(s)  # type: ignore[call-arg]  # as above
     third = (np.uint64(bits) * np.uint64(0x55555556)) >> np.uint64(32)
     r = _from_bits(np.uint32(np.uint64(0x54A2FA8C) - third))
     h = one - s * (r * r * r)

@@ -246,6 +246,7 @@ def test_scales_without_a_frequency_of_the_cell_change_nothing_else():
     """Of a cell of 3 Angstrom, scales from 1 on hold nothing with beta = 1.5 Angstrom."""
     atoms = Atoms("LiSi", [[0.1, 0, 0], [1.4, 1.6, 1.5]], cell=[3, 3, 3], pbc=True)
     one, three = Scattering(beta=1.5, scales=1), Scattering(beta=1.5, scales=3)
+    assert (one.features(atoms) > 0).all()
     found = dict(zip(three.labels, three.features(atoms), strict=True))
     for label, value in zip(one.labels, one.features(atoms), strict=True):
         assert found.pop(label) == value
