@@ -1,8 +1,8 @@
-"""All steps of the relaxation paths (alisi-paths.npz) as extended XYZ files, in four interleaved parts.
+"""All steps of the relaxation paths (alisi-paths.npz) as extended XYZ files, in eight interleaved parts.
 
     python benchmarks/full_paths.py REFERENCE_DIRECTORY OUTPUT_DIRECTORY
 
-Part k holds the steps k, k+4, k+8, ... of every path, so that a model can be trained on the parts that are
+Part k holds the steps k, k+8, k+16, ... of every path, so that a model can be trained on the parts that are
 there while the features of the others are still being computed:
 
     atomscatter featurize OUTPUT/part0.extxyz --store STORES/part0 --path-key path_id --copies 0.1
@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 
-PARTS = 4
+PARTS = 8
 
 
 def main() -> None:

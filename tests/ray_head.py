@@ -11,14 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.ports import unused_port
+
 RAY = str(Path(sys.executable).with_name("ray"))
 ROOT = Path(__file__).parents[1]
-
-
-def unused_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_for_port(port, seconds=60):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,20 +12,15 @@ import numpy as np
 import pytest
 
 from service.demo_data import load_sample
+from tests.ports import unused_port
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @contextlib.contextmanager
 def serving(state, *arguments, port=None, **environment):
     """``atomscatter serve`` until it is ready; yields (process, base URL)."""
-    port = port or free_port()
+    port = port or unused_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "serve", "--port", str(port), "--state", str(state), *arguments],
         cwd=ROOT,

@@ -15,7 +15,8 @@ from atomscatter import Ensemble, ScatteringCalculator
 from atomscatter.client import AsyncClient, Client, ServiceError
 from atomscatter.errors import ConfigError, StructureError
 from atomscatter.radial import radial_distribution
-from tests.api.conftest import ROOT, free_port, serving
+from tests.api.conftest import ROOT, serving
+from tests.ports import unused_port
 
 EXAMPLES = ROOT / "api/static/examples"
 
@@ -145,7 +146,7 @@ def test_refusals_say_why(remote, samples):
         remote.predict(samples[0], model="0" * 16)
     assert caught.value.status == 404
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1") as caught:
-        Client(f"http://127.0.0.1:{free_port()}").models()
+        Client(f"http://127.0.0.1:{unused_port()}").models()
     assert caught.value.status is None
 
 

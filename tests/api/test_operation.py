@@ -1,12 +1,15 @@
 """What operators rely on: probes, metrics, keys, models, a clean end."""
 
 import socket
+import subprocess
+import sys
 
 import httpx
 
 from service.api_keys import new_key
 from service.default_model import embedded_model
-from tests.api.conftest import as_json, assert_problem, serving
+from tests.api.conftest import ROOT, as_json, assert_problem, serving
+from tests.ports import unused_port
 
 
 def test_probes_and_metrics(client, samples):
@@ -92,13 +95,8 @@ def test_the_processes_end_with_a_killed_server(tmp_path):
 
 
 def test_a_model_directory_that_is_none_ends_with_code_2(tmp_path):
-    import subprocess
-    import sys
-
-    from tests.api.conftest import ROOT, free_port
-
     done = subprocess.run(
-        [sys.executable, "-m", "cli", "serve", "--port", str(free_port()), "--model", str(tmp_path)],
+        [sys.executable, "-m", "cli", "serve", "--port", str(unused_port()), "--model", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.ray_head import RAY, ROOT, unused_port, wait_for_port
+from tests.ports import unused_port
+from tests.ray_head import RAY, ROOT, wait_for_port
 
 # Nodes that do not answer are given up sooner than in production (5 x 10 s), so that tests are shorter.
 IMPATIENT = {

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from service.demo_data import load_sample
-from tests.api.conftest import as_json, free_port, serving
+from tests.api.conftest import as_json, serving
 from tests.api.test_jobs import ended, submit, training_set
 from tests.faults.times import times
+from tests.ports import unused_port
 
 FULL = 10
 SECONDS = 10  # to be back in
@@ -20,7 +21,7 @@ SECONDS = 10  # to be back in
 @times(2, FULL)
 @pytest.mark.fault("kill -9 of the server while jobs are accepted and run")
 def test_no_job_is_lost_when_the_server_is_killed(times, tmp_path, injected):
-    state, port, accepted, back = tmp_path / "state", free_port(), [], []
+    state, port, accepted, back = tmp_path / "state", unused_port(), [], []
     for round_ in range(times + 1):
         began = time.monotonic()
         with serving(state, port=port) as (process, url), httpx.Client(base_url=url, timeout=60) as client:

@@ -17,7 +17,8 @@ from atomscatter import Ensemble
 from service.feature_store import FeatureStore
 from tests.api.test_jobs import training_set
 from tests.cli.conftest import run
-from tests.ray_head import ROOT, unused_port
+from tests.ports import unused_port
+from tests.ray_head import ROOT
 from tests.slurm import slurm
 from workers.cluster import connect
 

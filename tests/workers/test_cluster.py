@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from atomscatter.errors import ConfigError, WorkerError
+from tests.ports import unused_port
 from tests.ray_head import ray_head
 from workers.cluster import available_cores, connect
 from workers.pool import run_units
@@ -30,13 +30,6 @@ def read_in_worker(name):
     results = {}
     run_units(environment_reader(), {name: (name,)}, "read", n_workers=1, on_result=results.__setitem__)
     return results[name]
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture
@@ -208,6 +201,7 @@ print(store.is_complete, store.verify())
         assert head.process.poll() is None
 
 
-def test_an_address_where_nothing_answers_is_a_clear_error(free_port):
-    with pytest.raises(WorkerError, match=f"127.0.0.1:{free_port}"), connect(f"127.0.0.1:{free_port}"):
+def test_an_address_where_nothing_answers_is_a_clear_error():
+    address = f"127.0.0.1:{unused_port()}"
+    with pytest.raises(WorkerError, match=address), connect(address):
         pass
