@@ -1,6 +1,6 @@
 """Cost and result of adding one relaxation path to a trained ensemble.
 
-    python benchmarks/extend.py FEATURES [--stores part0 ...] [--bootstraps 100] [--max-features 1000]
+    python benchmarks/extend.py FEATURES [--stores part00 ...] [--bootstraps 100] [--max-features 1000]
 
 Trains on all paths but one, adds that one (``atomscatter extend``), and trains everything again with the same
 draws of paths and random numbers: what a retraining would give. Everything runs in this process, on one core;

@@ -1,11 +1,11 @@
-"""All steps of the relaxation paths (alisi-paths.npz) as extended XYZ files, in eight interleaved parts.
+"""All steps of the relaxation paths (alisi-paths.npz) as extended XYZ files, in 32 interleaved parts.
 
     python benchmarks/full_paths.py REFERENCE_DIRECTORY OUTPUT_DIRECTORY
 
-Part k holds the steps k, k+8, k+16, ... of every path, so that a model can be trained on the parts that are
+Part k holds the steps k, k+32, k+64, ... of every path, so that a model can be trained on the parts that are
 there while the features of the others are still being computed:
 
-    atomscatter featurize OUTPUT/part0.extxyz --store STORES/part0 --path-key path_id --copies 0.1
+    atomscatter featurize OUTPUT/part00.extxyz --store STORES/part00 --path-key path_id --copies 0.1
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 
-PARTS = 8
+PARTS = 32
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         data = {name: archive[name] for name in archive.files}
     counts = [0] * PARTS
     with contextlib.ExitStack() as stack:
-        names = [output / f"part{k}.extxyz" for k in range(PARTS)]
+        names = [output / f"part{k:02d}.extxyz" for k in range(PARTS)]
         files = [stack.enter_context(name.open("w", encoding="utf-8")) for name in names]
         for i, step in enumerate(data["step"]):
             part = int(step) % PARTS

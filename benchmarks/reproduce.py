@@ -2,7 +2,7 @@
 
     python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY [--variants full orders-0-1 ...]
 
-FEATURES/stores holds the stores of the relaxation paths, part0 ... (made by benchmarks/full_paths.py and
+FEATURES/stores holds the stores of the relaxation paths, part00 ... (made by benchmarks/full_paths.py and
 ``atomscatter featurize``), and gets those of the other sets. Models go to RUN_DIRECTORY; numbers, plots and
 the page (paper.md) to --results. A variant whose numbers are in RUN_DIRECTORY is not trained again, so that
 the command can be repeated, or run for one variant after the other. Without variants: plots and page only.
@@ -94,9 +94,9 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
     stores = given.features / "stores"
     parts = given.parts or sorted(path.name for path in stores.glob("part*"))
     if not parts:
-        sys.exit(f"{stores} holds no store part0 ...")
+        sys.exit(f"{stores} holds no store part00 ...")
     data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
-    others, features = other_sets(given, data.scattering_config)
+    others, features = other_sets(given.reference, stores, data.scattering_config, given.workers)
     for variant, file in files.items():
         fit = settings_of(variant, given)
         with progress(f"Training, {variant}", fit.folds * fit.models_per_fold, "models") as advance:
@@ -120,20 +120,21 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
 
 
 def other_sets(
-    given: argparse.Namespace, config: Mapping[str, Any]
+    reference: Path, stores: Path, config: Mapping[str, Any], workers: int | None = None
 ) -> tuple[dict[str, list[LabelledStructure]], dict[str, np.ndarray]]:
     """Structures and features of the sets that are not trained on."""
     scattering = Scattering.from_config(config)
     structures, features = {}, {}
     for kind in SETS:
         structures[kind], bad = read_structures(
-            [given.reference / FILES[kind]], path_key="path_id", need_energy=True
+            [reference / FILES[kind]], path_key="path_id", need_energy=True
         )
         if bad:
             sys.exit(str(bad[0]))
         with progress(f"Features, {kind}", len(structures[kind])) as advance:
-            place = given.features / "stores" / kind
-            store = featurize(structures[kind], scattering, place, workers=given.workers, on_progress=advance)
+            store = featurize(
+                structures[kind], scattering, stores / kind, workers=workers, on_progress=advance
+            )
         features[kind] = np.asarray(store.features[:])
     return structures, features
 

@@ -1,0 +1,78 @@
+"""Errors of a linear model on all sets, and the tables that compare several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from common import table
+from peer_fits import Sets
+
+from service.evaluation import barrier_errors, bulk_moduli, errors_of, modulus_errors
+from service.report import errors_json, property_json
+
+ENERGY_COLUMNS = (
+    "relaxation paths",
+    "diffusion",
+    "large states",
+    "scratch",
+    "2x1x1",
+    "2x2x2",
+    "bulk modulus",
+)
+
+
+def errors(sets: Sets, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Every error, as in the tables of the demo; ``predicted`` as for :meth:`Sets.evaluated`."""
+    evaluated = sets.evaluated(predicted)
+    large, strains = evaluated["large"], evaluated["bulk"].groups("path_id")
+    energies = [
+        errors_of("relaxation paths", evaluated["paths"]),
+        errors_of("diffusion", evaluated["diffusion"], fold_of_path=sets.fold_of_path),
+        errors_of("large states", large, fold_of_path=sets.fold_of_path),
+        *(
+            errors_of(kind, large.where("kind", kind), part=True, fold_of_path=sets.fold_of_path)
+            for kind in ("scratch", "2x1x1", "2x2x2")
+        ),
+        errors_of("bulk modulus", evaluated["bulk"], fold_of_path=sets.fold_of_path),
+    ]
+    moduli = bulk_moduli(strains)
+    shares = np.nanmean(np.abs(moduli.folds / moduli.reference - 1), axis=1)
+    properties = [barrier_errors(evaluated["diffusion"].groups("mep")), modulus_errors(moduli)]
+    return {
+        "energies": [errors_json(e) for e in energies],
+        "properties": [property_json(p) for p in properties],
+        "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
+    }
+
+
+def plus_minus(entry: Mapping[str, float], name: str, digits: int = 1) -> str:
+    return f"{entry[f'{name}_mean']:.{digits}f} ± {entry[f'{name}_std']:.{digits}f}"
+
+
+def error_table(rows: Sequence[Mapping[str, Any]], error: str, leading: Mapping[str, str]) -> str:
+    """Energies, meV/atom.
+
+    Args:
+        rows: of models; each has what :func:`errors` gives.
+        error: rmse or mae.
+        leading: the columns that come first, by header, and the entries of a row that they show.
+    """
+    lines = []
+    for row in rows:
+        of_set = {e["set"]: plus_minus(e, error) for e in row["energies"]}
+        lines.append([*(row[key] for key in leading.values()), *(of_set[name] for name in ENERGY_COLUMNS)])
+    return table([*leading, *ENERGY_COLUMNS], lines)
+
+
+def property_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:
+    """Barriers and bulk moduli; arguments as of :func:`error_table`."""
+    header = ["barrier MAE (eV)", "bulk modulus MAE (GPa)", "of the modulus (%)", "curves without minimum"]
+    lines = []
+    for row in rows:
+        barriers, moduli = row["properties"]
+        share = {f"mae_{k}": 100 * v for k, v in row["modulus_mae_share"].items()}
+        shown = plus_minus(barriers, "mae", 2), plus_minus(moduli, "mae"), plus_minus(share, "mae")
+        lines.append([*(row[key] for key in leading.values()), *shown, moduli["failed_fits"]])
+    return table([*leading, *header], lines)

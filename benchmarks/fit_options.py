@@ -1,0 +1,296 @@
+"""What else could be done with the same features: changes of the fit, each alone, on the rows of Table I.
+
+    python benchmarks/fit_options.py REFERENCE_DIRECTORY FEATURES [--parts part00 ...] [--bootstraps 100]
+
+FEATURES/parts and FEATURES/stores hold the relaxation paths (benchmarks/full_paths.py) and their features, as
+for benchmarks/reproduce.py. The paper's fit is the baseline. Every finished row is kept in
+RESULTS/fit_options.json; the page is written again after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import common
+import numpy as np
+from common import machine, machine_line, write_results
+from error_tables import error_table, errors, property_table
+from group_selection import choose, groups_of
+from peer_fits import Ridge, Sets
+from reproduce import other_sets
+from scipy.linalg import cholesky, solve_triangular
+
+from atomscatter.ensemble import Ensemble
+from atomscatter.gram import weighted_grams, weighted_products
+from atomscatter.greedy import GreedyPath
+from atomscatter.resampling import bootstrap_weights, model_rng
+from atomscatter.scattering import Scattering
+from atomscatter.selection import number_drawn, squared_errors
+from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.feature_store import FeatureStore
+from service.reading import read_structures
+from service.training import FitSettings, TrainingData, training_data
+from workers.train import design_matrix, sort_by_path, train_on
+
+Predicted = dict[str, np.ndarray]
+LEADING = {"fit": "fit", "features": "size"}
+BATCH, MAX_GROUPS = 25, 120
+NEAR = 0.001  # eV/atom between structures of a path that are kept, for "without near-duplicates"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Data, sets and the fits that several options start from."""
+
+    data: TrainingData
+    sets: Sets
+    features: dict[str, np.ndarray]
+    settings: FitSettings
+
+    @property
+    def fold_of_path(self) -> np.ndarray:
+        """Test fold of each path, in the order of their names."""
+        return np.array([self.sets.fold_of_path[name] for name in sorted(self.sets.fold_of_path)])
+
+    @cached_property
+    def paper(self) -> Ensemble:
+        """The paper's fit."""
+        return self.trained(self.data, replace(self.settings, invariance=0.0))
+
+    def trained(self, data: TrainingData, settings: FitSettings) -> Ensemble:
+        ensemble, report = train_on(data, settings)
+        fold_of_path = dict(zip(data.path_ids, report.fold_of_structure.tolist(), strict=True))
+        if fold_of_path != dict(self.sets.fold_of_path):
+            raise SystemExit("the folds differ")
+        return ensemble
+
+    def predicted(self, ensemble: Ensemble) -> Predicted:
+        return {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
+
+    def model_energies(self, ensemble: Ensemble, kind: str) -> np.ndarray:
+        """eV/atom, shape (n_folds, models of a fold, n)."""
+        energies = self.features[kind] @ ensemble.weights.T + ensemble.bias
+        return energies.T.reshape(self.settings.folds, -1, len(energies))
+
+    def draws(self, fold: int) -> np.ndarray:
+        """How often each path, in the order of names, is drawn for each model, shape (n_models, n_paths)."""
+        training = np.flatnonzero(self.fold_of_path != fold)
+        rngs = (model_rng(self.settings.seed, fold, i) for i in range(self.settings.bootstraps))
+        return np.stack([bootstrap_weights(training, len(self.fold_of_path), rng) for rng in rngs])
+
+
+def mean_size(ensemble: Ensemble) -> str:
+    return f"{ensemble.n_models} x {ensemble.n_selected.mean():.0f}"
+
+
+# --------------------------------------------------------------------------- options
+
+
+def paper(study: Study):
+    return study.predicted(study.paper), mean_size(study.paper)
+
+
+def default(study: Study):
+    ensemble = study.trained(study.data, study.settings)
+    return study.predicted(ensemble), mean_size(ensemble)
+
+
+def median(study: Study):
+    ensemble = study.paper
+    middle = {kind: np.median(study.model_energies(ensemble, kind), axis=1) for kind in study.features}
+    return middle, mean_size(ensemble)
+
+
+def out_of_bag_weights(study: Study):
+    """Models weigh as the inverse of their squared out-of-bag error."""
+    ensemble, y, fold = study.paper, study.data.energies, study.sets.fold
+    path = np.unique(study.data.path_ids, return_inverse=True)[1]
+    square = (study.model_energies(ensemble, "paths") - y) ** 2
+    weights = np.empty(square.shape[:2])
+    for k in range(len(weights)):
+        for i, draws in enumerate(study.draws(k)):
+            weights[k, i] = 1 / square[k, i, (fold != k) & (draws[path] == 0)].mean()
+    weights /= weights.sum(axis=1, keepdims=True)
+    averaged = {
+        kind: np.einsum("ki,kin->kn", weights, study.model_energies(ensemble, kind))
+        for kind in study.features
+    }
+    return averaged, mean_size(ensemble)
+
+
+def of_chosen(share: float, ridge: bool) -> Callable[[Study], tuple[Predicted, str]]:
+    """Least squares, or ridge, on the columns that this share of the models of a fold has chosen."""
+
+    def predict(study: Study):
+        ensemble, predicted, sizes = study.paper, {kind: [] for kind in study.features}, []
+        for k in range(study.settings.folds):
+            chosen = np.flatnonzero((ensemble.weights[ensemble.fold == k] != 0).mean(axis=0) >= share)
+            sizes.append(len(chosen))
+            some = {kind: x[:, chosen] for kind, x in study.features.items()}
+            found = Ridge().predict(study.sets, some)[0] if ridge else least_squares(study, some)
+            for kind, energies in found.items():
+                predicted[kind].append(energies[k])
+        return {kind: np.array(rows) for kind, rows in predicted.items()}, f"{np.mean(sizes):.0f}"
+
+    return predict
+
+
+def least_squares(study: Study, features: Predicted) -> Predicted:
+    fold, y = study.sets.fold, study.data.energies
+    columns = {kind: np.column_stack([x, np.ones(len(x))]) for kind, x in features.items()}
+    scale = 1 / np.linalg.norm(columns["paths"], axis=0)
+    weights = [
+        np.linalg.lstsq(columns["paths"][fold != k] * scale, y[fold != k], rcond=None)[0]
+        for k in range(study.settings.folds)
+    ]
+    return {kind: np.array(weights) @ (x * scale).T for kind, x in columns.items()}
+
+
+def ridge_of_all(study: Study):
+    return Ridge().predict(study.sets, study.features)[0], str(study.features["paths"].shape[1])
+
+
+def without_near_duplicates(study: Study):
+    """Of each path, only structures that differ by NEAR from the last that was kept; and the last one."""
+    data, kept = study.data, []
+    path = np.array(data.path_ids)
+    for name in np.unique(path):
+        rows = np.flatnonzero(path == name)
+        last = np.inf
+        for row in rows:
+            if abs(data.energies[row] - last) >= NEAR or row == rows[-1]:
+                kept.append(row)
+                last = data.energies[row]
+    kept = np.sort(kept)
+    part = replace(
+        data,
+        features=data.features[kept],
+        energies=data.energies[kept],
+        path_ids=tuple(data.path_ids[i] for i in kept),
+        compositions=tuple(data.compositions[i] for i in kept),
+    )
+    ensemble = study.trained(part, replace(study.settings, invariance=0.0))
+    return study.predicted(ensemble), f"{mean_size(ensemble)} ({len(kept)} structures)"
+
+
+def by_groups(study: Study):
+    """Groups of columns enter together; sizes by the out-of-bag error; bootstraps of the paper's fit."""
+    data, fold_of_path = study.data, study.fold_of_path
+    order, offsets, _ = sort_by_path(data, 0)
+    X, scales = design_matrix(data, 0.0, order, np.arange(data.features.shape[1]))
+    y, path = data.energies[order], np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    groups = groups_of(Scattering.from_config(data.scattering_config).labels)
+    mean, sizes = np.zeros((study.settings.folds, X.shape[1])), []
+    for k, draws in enumerate(map(study.draws, range(study.settings.folds))):
+        for first in range(0, len(draws), BATCH):
+            batch = draws[first : first + BATCH].astype(float)
+            grams = weighted_grams(X, offsets, batch)
+            products = weighted_products(X, y, offsets, batch)
+            for i, product in enumerate(products):
+                rng = model_rng(study.settings.seed, k, first + i)
+                chosen, ends = choose(grams[i], product, groups, MAX_GROUPS, number_drawn(len(groups)), rng)
+                R = cholesky(grams[i][np.ix_(chosen, chosen)])
+                projection = solve_triangular(R, product[chosen], trans="T")
+                model = GreedyPath(chosen, R, projection, np.zeros(len(chosen)))
+                out_of_bag = np.flatnonzero(((fold_of_path != k) & (batch[i] == 0))[path])
+                size = ends[np.argmin(squared_errors(model, X, y, out_of_bag)[ends - 1])]
+                mean[k, chosen[:size]] += model.weights(size) / len(draws)
+                sizes.append(size)
+    design = {kind: np.column_stack([x, np.ones(len(x))]) * scales for kind, x in study.features.items()}
+    return {kind: mean @ x.T for kind, x in design.items()}, f"{len(sizes)} x {np.mean(sizes):.0f}"
+
+
+OPTIONS: dict[str, Callable[[Study], tuple[Predicted, str]]] = {
+    "the paper's": paper,
+    "invariance 400 (default of the package)": default,
+    "median of the models": median,
+    "models weighted by out-of-bag error": out_of_bag_weights,
+    "least squares on columns of half the models": of_chosen(0.5, ridge=False),
+    "ridge on columns of half the models": of_chosen(0.5, ridge=True),
+    "ridge on columns of a tenth of the models": of_chosen(0.1, ridge=True),
+    "ridge on all columns": ridge_of_all,
+    "without near-duplicates": without_near_duplicates,
+    "groups of four powers": by_groups,
+}
+
+
+# --------------------------------------------------------------------------- tables
+
+
+def read_study(given: argparse.Namespace) -> Study:
+    stores = given.features / "stores"
+    parts = given.parts or sorted(path.name for path in stores.glob("part*"))
+    if not parts:
+        raise SystemExit(f"{stores} holds no store part00 ...")
+    data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
+    files = [given.features / "parts" / f"{part}.extxyz" for part in parts]
+    paths, bad = read_structures(files, path_key="path_id", need_energy=True)
+    if bad or not np.allclose([s.energy / len(s.atoms) for s in paths], data.energies, rtol=0, atol=1e-9):
+        raise SystemExit(f"the files {files} are not what the stores were made of")
+    others, features = other_sets(given.reference, stores, data.scattering_config)
+    settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features)
+    sets = Sets.deal({"paths": paths, **others}, settings.folds, settings.seed)
+    return Study(data, sets, {"paths": data.features, **features}, settings)
+
+
+def page(rows, about, study: Study) -> str:
+    config, settings = study.data.scattering_config, study.settings
+    return f"""# Changes of the fit, each alone
+
+{machine_line(about)}
+
+{len(study.data.energies)} structures of {len(study.sets.fold_of_path)} relaxation paths,
+β {config["beta"]} Å, {config["scales"]} scales, {study.data.features.shape[1]} features;
+{settings.folds} x {settings.bootstraps} models, at most {settings.max_features} features.
+Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
+
+Ridge: penalty by cross validation over whole paths within each training set (peer_fits.py). Columns "of half
+the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen. Without
+near-duplicates: of each path, only structures whose energy differs by {1000 * NEAR:g} meV/atom from that of
+the last one kept, and the last of all; errors are over all structures. Groups: the columns of one invariant
+that differ in the power q only enter together.
+
+RMSE, meV/atom
+
+{error_table(rows, "rmse", LEADING)}
+
+MAE, meV/atom
+
+{error_table(rows, "mae", LEADING)}
+
+Properties
+
+{property_table(rows, LEADING)}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--parts", nargs="+", help="default: all part* in FEATURES/stores")
+    parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS), metavar="NAME")
+    parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
+    parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
+    parser.add_argument("--results", type=Path, default=common.RESULTS)
+    given = parser.parse_args()
+    study, rows = read_study(given), []
+    for name in given.options:
+        began = time.perf_counter()
+        predicted, size = OPTIONS[name](study)
+        rows.append({"fit": name, "size": size, **errors(study.sets, predicted)})
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+        about = machine("ray", "numba")
+        data = {"machine": about, "structures": len(study.data.energies), "rows": rows}
+        write_results("fit_options", page(rows, about, study), data, given.results)
+
+
+if __name__ == "__main__":
+    main()
