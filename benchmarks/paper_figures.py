@@ -24,7 +24,7 @@ from atomscatter.radial import radial_distribution
 from atomscatter.voltage import average_voltages
 from service.demo_data import LABELS, REFERENCE_ENERGIES
 from service.plots import BLUE, GREY, save
-from tests.reference.slow_scattering import frequencies, scattering_maps, wavelet_hat
+from tests.reference.slow_scattering import channel_weights, frequencies, scattering_maps, wavelet_hat
 
 BETA = 0.5  # Angstrom: the package's default
 SCALES = 5  # those of the paper's figures
@@ -135,15 +135,13 @@ def fields(atoms: Atoms, output: Path) -> None:
 
     Silicon channel, plane z = 0.
     """
-    species = ("Li", "Si")
+    silicon = channel_weights(("Li", "Si"))[1:2]
     silicon_only = atoms[[atom.symbol == "Si" for atom in atoms]]
     first, second = {}, {}
     shape = (FIELD_POINTS,) * 3
-    for (order, channel, *label), values in scattering_maps(
-        silicon_only, beta=BETA, scales=SCALES, shape=shape, species=species, n=N
+    for (order, _, *label), values in scattering_maps(
+        silicon_only, beta=BETA, scales=SCALES, shape=shape, channels=silicon, n=N
     ):
-        if channel != 1:  # of silicon, f = Z
-            continue
         if order == 1:
             first[tuple(label)] = values[:, :, 0]
         elif label[:2] == [1, 1]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import common
 import numpy as np
 import paper_figures
 import paper_plots
+from full_paths import PARTS
 from paper_page import VARIANTS, page
 from paper_results import SETS, results_of
 
@@ -113,7 +114,7 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
         values = results_of(training, data.path_ids, evaluated)
         about = {
             "model": ensemble.model_id,
-            "settings": described(data, fit),
+            "settings": described(data, fit, parts),
             "machine": common.machine_line(common.machine("ray", "zarr")),
         }
         write_numbers(file, about | values)
@@ -139,10 +140,11 @@ def other_sets(
     return structures, features
 
 
-def described(data: TrainingData, fit: FitSettings) -> str:
-    """One sentence about transform and fit."""
+def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str:
+    """What was trained on, transform and fit."""
     config = data.scattering_config
     return (
+        f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures). "
         f"Transform: β {config['beta']} Å, {config['scales']} scales, {data.features.shape[1]} features; "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
     )
