@@ -109,7 +109,7 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
             f"--address {address} is a Ray head: --state has to name a directory that its nodes see under "
             f"the same path; {settings.state}, the default, is of this machine"
         )
-    yield from _desk(address, settings.state, new)
+    yield from _desk(address, settings.state, settings.cluster_patience, new)
 
 
 def _server(address: str) -> Iterator[Access]:
@@ -121,13 +121,13 @@ def _server(address: str) -> Iterator[Access]:
         yield Access(ServerJobs(client), f"--address {shlex.quote(address)}", is_server=True)
 
 
-def _desk(address: str | None, root: Path, new: bool) -> Iterator[Access]:
+def _desk(address: str | None, root: Path, patience: float, new: bool) -> Iterator[Access]:
     from service.state import StateDirectory
     from workers.job_desk import JobDesk
 
     if not new and not (root / "jobs.sqlite").is_file():
         raise ConfigError(f"{root}: has no jobs (--state names another directory, --address a server)")
-    with contextlib.closing(JobDesk(StateDirectory(root), address)) as desk:
+    with contextlib.closing(JobDesk(StateDirectory(root), address, patience)) as desk:
         desk.check()
         options = f"--state {shlex.quote(str(root))}"
         if address is not None:

@@ -16,6 +16,7 @@ from atomscatter.errors import ConfigError, DataError, WorkerError
 from service.datasets import DatasetReading, describe
 from service.job_inputs import require_inputs
 from service.jobs import PARAMETERS, Job
+from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
 from service.uploads import UploadError
 from workers.job_runner import JobRunner
@@ -29,14 +30,17 @@ class JobDesk:
     Args:
         state: the directory; on a cluster, one that all nodes see under the same path.
         address: Jobs API of a Ray cluster, ``http://host:8265``; None: each job starts a local Ray.
+        patience: as of :class:`JobRunner`, for commands that follow a job.
 
     Raises:
         ConfigError: a process on another machine looks after the jobs (the ledger must not be opened here
             then), or the address is of another form.
     """
 
-    def __init__(self, state: StateDirectory, address: str | None) -> None:
-        self._runner = JobRunner(state, address)
+    def __init__(
+        self, state: StateDirectory, address: str | None, patience: float = CLUSTER_PATIENCE
+    ) -> None:
+        self._runner = JobRunner(state, address, patience)
         # Before the ledger is used: two machines must not do so at the same time.
         holder = self._runner.take_or_holder()
         if holder is not None and holder.host != socket.gethostname():
@@ -93,7 +97,7 @@ class JobDesk:
 
     def _look(self) -> None:
         try:
-            self._runner.look()
+            self._runner.look_or_give_up()
         except WorkerError as error:
             structlog.get_logger().warning(
                 "the jobs are shown as they were last seen; cancel --lost gives up one whose cluster is gone",

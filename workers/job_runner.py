@@ -51,6 +51,7 @@ class JobRunner:
         self._lock = state.runner_lock(self._place.name)
         self._told = False  # that another process looks after the jobs
         self._asked_to_end: dict[str, float] = {}
+        self._answered = time.monotonic()  # when a look went well, or the first could have
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._log = structlog.get_logger()
@@ -114,22 +115,27 @@ class JobRunner:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        answered = time.monotonic()
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
-                self.look()
-                answered = time.monotonic()
+                self.look_or_give_up()
             except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
                 self._log.error("jobs cannot be looked after", reason=str(error))
-                if isinstance(error, WorkerError) and time.monotonic() - answered > self._patience:
-                    self._give_up(error)
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
             except Exception as error:  # without this thread jobs would be accepted and never started
                 self._log.error("jobs cannot be looked after", exc_info=error)
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
 
+    def look_or_give_up(self) -> None:
+        """:meth:`look`; the active job fails when its cluster has not answered for the runner's patience."""
+        try:
+            self.look()
+            self._answered = time.monotonic()
+        except WorkerError as error:
+            if time.monotonic() - self._answered > self._patience:
+                self._give_up(error)
+            raise
+
     def _give_up(self, error: WorkerError) -> None:
-        """The active job's cluster has been away for too long."""
         with contextlib.suppress(AtomscatterError, OSError):  # the ledger's disk: the next round tries again
             for job in self._ledger.in_state("running", "cancelling"):
                 reason = (

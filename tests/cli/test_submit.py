@@ -1,5 +1,6 @@
 """submit and jobs without a cluster: a local Ray for each job, and what cannot be used."""
 
+import contextlib
 import json
 import socket
 import time
@@ -7,6 +8,8 @@ import time
 from service.jobs import JobLedger
 from service.state import StateDirectory
 from tests.cli.conftest import run
+from tests.ports import unused_port
+from workers.job_desk import JobDesk
 
 
 def test_there_is_nothing_to_look_at(tmp_path):
@@ -73,6 +76,30 @@ def test_addresses_that_are_none(tmp_path):
             assert not (tmp_path / "s").exists()
 
 
+def job_on(address, state):
+    """A job that runs on a cluster, by the ledger."""
+    ledger = state.ledger()
+    job = ledger.start(ledger.submit("evaluate", {"dataset": "1" * 16})[0].id)
+    state.job_files().write_request(job, on_cluster=True, place=address)
+    return ledger, job
+
+
+def test_a_job_that_is_followed_fails_when_its_cluster_stays_away(tmp_path):
+    state, address = StateDirectory(tmp_path), f"http://127.0.0.1:{unused_port()}"
+    ledger, job = job_on(address, state)
+    with contextlib.closing(JobDesk(state, None)) as desk:
+        assert desk.job(job.id).state == "running", "a moment without an answer is no end"
+    with contextlib.closing(JobDesk(state, None, patience=0.1)) as desk:
+        deadline = time.monotonic() + 60
+        while not desk.job(job.id).has_ended and time.monotonic() < deadline:
+            time.sleep(0.2)
+    failed = ledger.get(job.id)
+    assert failed.state == "failed"
+    assert address in failed.error
+    assert "Resume the job" in failed.error
+    assert ledger.resume(job.id).state == "queued"
+
+
 def test_another_process_looks_after_the_jobs(tmp_path, monkeypatch):
     state = StateDirectory(tmp_path)
     lock = state.runner_lock("http://elsewhere:8265")
@@ -94,13 +121,10 @@ def test_another_process_looks_after_the_jobs(tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_is_gone_for_good(tmp_path):
-    state = StateDirectory(tmp_path)
-    ledger = state.ledger()
-    job = ledger.start(ledger.submit("evaluate", {"dataset": "1" * 16})[0].id)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        state.job_files().write_request(job, on_cluster=True, place=address)
+        ledger, job = job_on(address, StateDirectory(tmp_path))
         listed = run("jobs", "list", "--json", "--state", tmp_path)
         assert listed.exit_code == 0, listed.stderr
         assert json.loads(listed.stdout)[0]["state"] == "running"

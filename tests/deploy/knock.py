@@ -13,15 +13,23 @@ import pkgutil
 import socket
 import sys
 
-PATHS = (
-    "/",
-    "/api/jobs/",
-    "/api/version",
-    "/nodes",
-    "/logical/actors",
-    "/api/v0/tasks",
-    "/metrics",
-    "/reset",
+REQUESTS = (
+    "GET /",
+    "GET /api/jobs/",
+    "POST /api/jobs/",
+    "POST /api/jobs/x/stop",
+    "DELETE /api/jobs/x",
+    "POST /api/job_agent/jobs/",
+    "POST /api/job_agent/jobs/x/stop",
+    "GET /api/version",
+    "GET /nodes",
+    "GET /logical/actors",
+    "GET /api/v0/tasks",
+    "GET /api/gcs_healthz",
+    "GET /api/healthz",
+    "GET /api/local_raylet_healthz",
+    "GET /metrics",
+    "GET /reset",
 )
 # Of services that Ray has in C++ alone.
 HIDDEN = [
@@ -43,13 +51,16 @@ def opens(host, port):
 
 
 def http_statuses(host, port, token):
-    """Path -> status; None where no HTTP is spoken."""
+    """Request -> status; None where no HTTP is spoken."""
     found = {}
-    for path in PATHS:
+    for request in REQUESTS:
+        method, path = request.split()
         connection = http.client.HTTPConnection(host, port, timeout=20)
         try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-            found[path] = connection.getresponse().status
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            # An empty object: with the token, too, no job comes of it.
+            connection.request(method, path, body=None if method == "GET" else "{}", headers=headers)
+            found[request] = connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
         finally:

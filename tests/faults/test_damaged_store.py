@@ -96,20 +96,10 @@ def test_damaged_chunks_are_computed_again(damage, local_ray, copy, run, undistu
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, delete])
-def test_a_damaged_ledger_never_lies(damage, copy):
-    """It is refused, a chunk is named as damaged, or it tells what it told before."""
+def test_a_damaged_ledger_is_refused(damage, copy):
     rng = np.random.default_rng(4)
-    expected = FeatureStore.open(copy).completed_units()
     ledgers = files_of(copy, ledger=True)
-    outcomes = {"refused": 0, "the same": 0}
     for _ in range(20):
         file = ledgers[rng.integers(len(ledgers))]
-        with damaged(file, damage, rng):
-            try:
-                found = FeatureStore.open(copy).completed_units()
-            except StoreError:
-                outcomes["refused"] += 1
-            else:
-                assert found == expected
-                outcomes["the same"] += 1
-    assert outcomes["refused"] >= (20 if damage is delete else 1)
+        with damaged(file, damage, rng), pytest.raises(StoreError, match=r"damaged|deleted"):
+            FeatureStore.open(copy)

@@ -14,7 +14,7 @@ from tests.faults.times import times
 from workers.cluster import connect
 from workers.train import train_on
 
-SETTINGS = FitSettings(folds=5, bootstraps=100, max_features=60, seed=3, invariance=0.0)
+SETTINGS = FitSettings(folds=5, bootstraps=100, max_features=60, seed=3)
 
 
 @pytest.fixture(scope="module")
