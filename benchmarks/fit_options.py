@@ -156,6 +156,12 @@ def ridge_of_all(study: Study):
     return Ridge().predict(study.sets, study.features)[0], str(study.features["paths"].shape[1])
 
 
+def with_ridge(study: Study):
+    """The mean of the paper's fit and of ridge on all columns: a linear model, too."""
+    bagged, ridge = study.predicted(study.paper), Ridge().predict(study.sets, study.features)[0]
+    return {kind: (bagged[kind] + ridge[kind]) / 2 for kind in bagged}, str(study.features["paths"].shape[1])
+
+
 def without_near_duplicates(study: Study):
     """Of each path, only structures that differ by NEAR from the last that was kept; and the last one."""
     data, kept = study.data, []
@@ -214,6 +220,7 @@ OPTIONS: dict[str, Callable[[Study], tuple[Predicted, str]]] = {
     "least squares on columns of a tenth of the models": of_chosen(0.1, ridge=False),
     "ridge on columns of a tenth of the models": of_chosen(0.1, ridge=True),
     "ridge on all columns": ridge_of_all,
+    "mean of the paper's and ridge on all columns": with_ridge,
     "without near-duplicates": without_near_duplicates,
     "groups of four powers": by_groups,
 }
