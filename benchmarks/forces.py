@@ -11,6 +11,8 @@ the error of energies on held-out paths.
 from __future__ import annotations
 
 import argparse
+import io
+import lzma
 import time
 from pathlib import Path
 
@@ -122,7 +124,9 @@ def main() -> None:
     given.cache.mkdir(parents=True, exist_ok=True)
     sets = read_sets(given.reference)
     wanted = np.add.outer(np.arange(0, len(sets["paths"]), STEPS), DISPLACED).ravel()
-    labelled = ase.io.read(given.reference / FILES["paths"], index=":", format="extxyz")
+    with lzma.open(given.reference / FILES["paths"], "rt") as file:
+        text = io.StringIO(file.read())  # ASE seeks, which begins the decompression anew each time
+    labelled = ase.io.read(text, index=":", format="extxyz")
     moved, energies = displaced([labelled[i] for i in wanted], [sets["paths"][i].path_id for i in wanted])
     sets["displaced"] = moved
     rows = []
