@@ -21,9 +21,9 @@ import numpy as np
 from ase import Atoms
 from common import RESULTS, machine, machine_line, write_results
 from error_tables import error_table, errors, property_table
-from peer_features import Descriptor, cached, pod, scattering
+from peer_features import Descriptor, pod, scattering
 from peer_fits import Differences, Ridge, Sets
-from peers import FILES, STEPS, evenly, read_sets
+from peers import FILES, STEPS, Peer, evenly, read_sets
 
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.reading import LabelledStructure
@@ -51,16 +51,7 @@ def displaced(labelled: list[Atoms], paths: list[str]) -> tuple[list[LabelledStr
 
 def rows_of(descriptor: Descriptor, sets: Sets, energies: np.ndarray, rows: np.ndarray, cache: Path):
     """One row for each weight of the forces."""
-    features = {
-        kind: cached(
-            descriptor,
-            kind,
-            [s.atoms for s in structures],
-            rows if kind == "paths" else np.arange(len(structures)),
-            cache,
-        )
-        for kind, structures in sets.items()
-    }
+    features = Peer(descriptor, "ridge").features(sets, rows, cache)
     chosen = Sets.deal(
         {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed
     )
