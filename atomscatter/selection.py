@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dtrtri
 
 from atomscatter.blocks import blocks, take
 from atomscatter.errors import FitError
@@ -73,24 +75,31 @@ def squared_errors(path: GreedyPath, X: FloatArray, y: FloatArray, rows: IntArra
     """Mean squared error of the models of 1 .. n_chosen features on some rows of ``X``, shape (n_chosen,),
     eV^2/atom^2.
 
-    The predictions of all sizes come from triangular solves: X R^-1 holds the values of q_1 .. q_n on these
+    The predictions of all sizes come from one product: X R^-1 holds the values of q_1 .. q_n on these
     structures, and predictions are its running sums.
     """
+    # Multiplying by the inverse takes two thirds of the time of triangular solves. R is as well conditioned
+    # as the guard of the choice makes it; the weights of the model come from solves.
+    inverse, failed = dtrtri(path.R.T, lower=1)  # of the transposed, which needs no copy
+    if failed:
+        raise FitError("two of the chosen columns depend on each other")
     total = np.zeros(len(path.order))
     for part, block in blocks(X, rows, path.order):
-        values = solve_triangular(path.R, block.T, trans="T", overwrite_b=True, check_finite=False)
+        values = dtrmm(1.0, inverse, block, side=1, lower=1, trans_a=1, overwrite_b=1)
         _add_squared_errors(values.T, path.projection, y[rows[part]], total)
     return total / len(rows)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _add_squared_errors(values, projection, y, total):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):
-        predicted = 0.0
-        for k in range(values.shape[1]):
-            predicted += values[i, k] * projection[k]
-            error = predicted - y[i]
-            total[k] += error * error
+    """Values of q_k in row k."""
+    error = -y
+    for k in range(values.shape[0]):
+        squares = 0.0
+        for i in range(values.shape[1]):
+            error[i] += values[k, i] * projection[k]
+            squares += error[i] * error[i]
+        total[k] += squares
 
 
 def fit_model(
@@ -111,7 +120,7 @@ def fit_model(
 
     Parameters
     ----------
-    X : shape (n_structures, n_columns); y : shape (n_structures,), eV/atom.
+    X : shape (n_structures, n_columns), fastest in Fortran order; y : shape (n_structures,), eV/atom.
     row_weights : shape (n_structures,), weight of each training structure, 0 outside the training set.
     oob : rows of the out-of-bag structures; none of them may have a weight.
     max_features : largest number of features M_max.

@@ -64,7 +64,7 @@ class Fit:
     def every(self, step):
         """Every ``step``-th row."""
         return Fit(
-            np.ascontiguousarray(self.X[::step]),
+            np.asfortranarray(self.X[::step]),
             self.y[::step],
             self.path_of_row[::step],
             self.path_fold,
@@ -73,7 +73,7 @@ class Fit:
 
     def with_columns(self, n):
         """The last ``n`` columns."""
-        return dataclasses.replace(self, X=np.ascontiguousarray(self.X[:, -n:]))
+        return dataclasses.replace(self, X=self.X[:, -n:])
 
     def rows_of(self, weights):
         """Training rows, out-of-bag and test structures of a model of fold 0."""

@@ -55,6 +55,7 @@ _LARGE_GRAM_BATCH = 50
 _LARGE_ROWS = 40_000
 _ROWS_BATCH = 10
 _CURVE_POINTS = 60
+_COPIED_ROWS = 256
 _SHOWN_SIZES = (21, 41)  # of the paper's Fig. 7, besides the evenly spaced ones
 
 
@@ -153,17 +154,22 @@ def sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntAr
 def design_matrix(
     data: TrainingData, invariance: float, rows: IntArray, columns: IntArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Scaled features and bias as last column, shape (n, n_columns + 1), and the scales, shape
-    (n_columns + 1,). Rows from the number of structures on are conditions of invariance, with bias 0."""
+    """Scaled features and bias as last column, shape (n, n_columns + 1) in Fortran order, of which single
+    columns are read fast, and the scales, shape (n_columns + 1,). Rows from the number of structures on are
+    conditions of invariance, with bias 0."""
     n_structures = len(data.features)
-    X = np.ones((len(rows), len(columns) + 1))
-    # Row by row: no second copy of a matrix that may have gigabytes.
-    for i, row in enumerate(rows):
-        if row < n_structures or data.differences is None:
-            X[i, :-1] = data.features[row, columns]
-        else:
-            X[i, :-1] = invariance * data.differences[row - n_structures, columns]
-            X[i, -1] = 0.0
+    X = np.ones((len(rows), len(columns) + 1), order="F")
+    # Some rows at a time: no second copy of a matrix that may have gigabytes.
+    for start in range(0, len(rows), _COPIED_ROWS):
+        copied = slice(start, min(start + _COPIED_ROWS, len(rows)))
+        of_structures = rows[copied] < n_structures
+        part = np.empty((len(of_structures), len(columns)))
+        part[of_structures] = data.features[np.ix_(rows[copied][of_structures], columns)]
+        if data.differences is not None:
+            conditions = rows[copied][~of_structures] - n_structures
+            part[~of_structures] = invariance * data.differences[np.ix_(conditions, columns)]
+        X[copied, :-1] = part
+        X[copied, -1] = of_structures
     scales = column_scales(X)
     X *= scales
     return X, scales
