@@ -24,11 +24,9 @@ from error_tables import error_table, errors, property_table
 from group_selection import choose, groups_of
 from peer_fits import Ridge, Sets
 from reproduce import other_sets
-from scipy.linalg import cholesky, solve_triangular
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.gram import weighted_grams, weighted_products
-from atomscatter.greedy import GreedyPath
 from atomscatter.resampling import bootstrap_weights, model_rng
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, squared_errors
@@ -200,13 +198,10 @@ def by_groups(study: Study):
             products = weighted_products(X, y, offsets, batch)
             for i, product in enumerate(products):
                 rng = model_rng(study.settings.seed, k, first + i)
-                chosen, ends = choose(grams[i], product, groups, MAX_GROUPS, number_drawn(len(groups)), rng)
-                R = cholesky(grams[i][np.ix_(chosen, chosen)])
-                projection = solve_triangular(R, product[chosen], trans="T")
-                model = GreedyPath(chosen, R, projection, np.zeros(len(chosen)))
+                model, ends = choose(grams[i], product, groups, MAX_GROUPS, number_drawn(len(groups)), rng)
                 out_of_bag = np.flatnonzero(((fold_of_path != k) & (batch[i] == 0))[path])
                 size = ends[np.argmin(squared_errors(model, X, y, out_of_bag)[ends - 1])]
-                mean[k, chosen[:size]] += model.weights(size) / len(draws)
+                mean[k, model.order[:size]] += model.weights(size) / len(draws)
                 sizes.append(size)
     design = {kind: np.column_stack([x, np.ones(len(x))]) * scales for kind, x in study.features.items()}
     return {kind: mean @ x.T for kind, x in design.items()}, f"{len(sizes)} x {np.mean(sizes):.0f}"

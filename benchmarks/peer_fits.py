@@ -103,12 +103,17 @@ class Ridge:
 
     def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
         """Predictions of every fold, shape (n_folds, n), for each set, and what was chosen for each fold."""
+        weights, intercepts, chosen = self.fit(sets, features["paths"])
+        return linear(sets, features, weights, intercepts), {"fit": "ridge", "chosen": chosen}
+
+    def fit(self, sets: Sets, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+        """For the features of the paths, shape (n, d): weights, shape (n_folds, d), those of the columns of
+        :func:`with_constant`, shape (n_folds, 2), and what was chosen for each fold."""
         y, fold = sets.energies("paths"), sets.fold
         n_folds = fold.max() + 1
-        unpenalised = {kind: with_constant(sets.composition(kind)) for kind in features}
+        U = with_constant(sets.composition("paths"))
         weights, intercepts, chosen = [None] * n_folds, [None] * n_folds, [{}] * n_folds
         best = np.full(n_folds, np.inf)
-        U, X = unpenalised["paths"], features["paths"]
         trend = np.linalg.lstsq(U, X, rcond=None)[0]
         rest = X - U @ trend
         spread = rest.std(axis=0)
@@ -133,11 +138,15 @@ class Ridge:
                     weights[k][kept] = w[:, 0] * scale
                     intercepts[k] = u[:, 0] - trend @ weights[k]
                     chosen[k] = {"penalty": float(penalty), "scaling": scaling, "cv_rmse": float(best[k])}
-        predicted = {
-            kind: np.array(weights) @ features[kind].T + np.array(intercepts) @ unpenalised[kind].T
-            for kind in features
-        }
-        return predicted, {"fit": "ridge", "chosen": chosen}
+        return np.array(weights), np.array(intercepts), chosen
+
+
+def linear(sets: Sets, features: Mapping[str, np.ndarray], weights: np.ndarray, intercepts: np.ndarray):
+    """Predictions of every fold, shape (n_folds, n), for each set; arguments as :meth:`Ridge.fit` gives."""
+    return {
+        kind: weights @ x.T + intercepts @ with_constant(sets.composition(kind)).T
+        for kind, x in features.items()
+    }
 
 
 def with_constant(composition: np.ndarray) -> np.ndarray:

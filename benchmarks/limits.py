@@ -1,0 +1,243 @@
+"""What limits the accuracy of a linear model on these labels: the number of paths, or the form of the model?
+
+    python benchmarks/limits.py REFERENCE_DIRECTORY FEATURES --cache DIR [--parts part00 ...] [--out DIR]
+
+Two studies. Errors on the paths that were trained on and on held-out ones, against the number of training
+paths, with our features (stores in FEATURES/stores, as for reproduce.py). And POD, whose derivatives LAMMPS
+has, fitted to energies and to all components of the forces, some 350,000 numbers for 472 weights: the error
+that is left there is no lack of data. DIR keeps the sums over the forces, and features as for peers.py. Needs
+`pip install '.[benchmark]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from common import RESULTS, machine, machine_line, read_frames, table, write_atomically, write_results
+from error_tables import error_table, errors, property_table
+from peer_features import pod, pod_forces
+from peer_fits import Ridge, Sets, Sums, linear
+from peers import FILES, STEPS, Peer, evenly, read_sets
+
+from atomscatter.resampling import path_folds
+from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.feature_store import FeatureStore
+from service.training import FitSettings, TrainingData, training_data
+from workers.train import sort_by_path
+
+POD = (5.0, (8, 6, 4), (5, 3))
+WITH_FORCES = (0, 4, 10, 19)  # of the STEPS of each path: from hot to relaxed
+WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+N_PATHS = (74, 148, 222, 296)
+PENALTY = 1e-7  # of columns with unit variance, per structure; near the best for 74 paths and for 296
+
+
+# --------------------------------------------------------------------------- number of paths
+
+
+def paths_study(data: TrainingData) -> list[list[float]]:
+    """Rows: number of training paths; RMSE on the structures trained on and on held-out paths, eV/atom."""
+    order, offsets, compositions = sort_by_path(data, 0)
+    fold_of_path = path_folds(compositions, FitSettings.folds, FitSettings.seed)
+    path = np.repeat(np.arange(len(compositions)), np.diff(offsets))
+    X, y = data.features[order], data.energies[order]
+    spread = X.std(axis=0)
+    X = X[:, spread > 1e-10 * np.abs(X).max(axis=0)]
+    U, Z = np.ones((len(X), 1)), (X - X.mean(axis=0)) / X.std(axis=0)
+    found = []
+    for n_paths in N_PATHS:
+        of_folds = []
+        for fold in range(FitSettings.folds):
+            others = np.random.default_rng(fold).permutation(np.flatnonzero(fold_of_path != fold))
+            train, test = np.isin(path, others[:n_paths]), fold_of_path[path] == fold
+            u, w = Sums.of(U[train], Z[train], y[train]).solve([PENALTY])
+            error = U @ u[:, 0] + Z @ w[:, 0] - y
+            of_folds.append([np.sqrt(np.mean(error[rows] ** 2)) for rows in (train, test)])
+        found.append([n_paths, *np.mean(of_folds, axis=0)])
+        print(*found[-1], flush=True)
+    return found
+
+
+# --------------------------------------------------------------------------- all forces
+
+
+@dataclass(frozen=True)
+class Forces:
+    """Sums over the force components of each path and step, for F = D w; given to Ridge as Differences are.
+
+    Attributes:
+        DD, DF, FF, n: D^T D, D^T F, F^T F and the number of components, by path and step.
+        fold: test fold of each path.
+        weight: an error of 1 eV/Angstrom counts as one of ``weight`` eV/atom, both as root mean squares.
+    """
+
+    DD: np.ndarray
+    DF: np.ndarray
+    FF: np.ndarray
+    n: np.ndarray
+    fold: np.ndarray
+    weight: float = 0.0
+
+    def sums(
+        self, columns: np.ndarray, scale: np.ndarray, fold: int, n_energies: int, n_unpenalised: int
+    ) -> Sums:
+        """Of a fold; what is not penalised depends on composition and has no forces."""
+        rows = self.fold == fold
+        part = self.weight**2 * n_energies / self.n[rows].sum()
+        ZZ = self.DD[rows].sum(axis=(0, 1), dtype=np.float64)[np.ix_(columns, columns)]
+        ZF = self.DF[rows].sum(axis=(0, 1))[columns]
+        return Sums(
+            0,
+            np.zeros((n_unpenalised, n_unpenalised)),
+            np.zeros((n_unpenalised, len(columns))),
+            ZZ * np.outer(scale, scale) * part,
+            np.zeros(n_unpenalised),
+            ZF * scale * part,
+        )
+
+    def rmse(self, weights: np.ndarray) -> np.ndarray:
+        """Of the components on held-out paths, at each step, eV/Angstrom; weights of each fold."""
+        squares = self.FF.sum(axis=0)
+        for fold, w in enumerate(weights):
+            rows = self.fold == fold
+            DD = self.DD[rows].sum(axis=0, dtype=np.float64)
+            squares = squares + w @ DD @ w - 2 * self.DF[rows].sum(axis=0) @ w
+        return np.sqrt(squares / self.n.sum(axis=0))
+
+    @property
+    def size(self) -> np.ndarray:
+        """Root mean square of the components at each step, eV/Angstrom."""
+        return np.sqrt(self.FF.sum(axis=0) / self.n.sum(axis=0))
+
+
+def forces_of(frames: list[Atoms], cache: Path) -> dict[str, np.ndarray]:
+    """Sums for :class:`Forces`, computed once."""
+    file = cache / "pod_forces.npz"
+    if not file.exists():
+        matrix, found = pod_forces(*POD), []
+        for first in range(0, len(frames), STEPS):
+            for step in WITH_FORCES:
+                atoms = frames[first + step]
+                D, F = matrix(atoms), atoms.get_forces().ravel()
+                found.append(((D.T @ D).astype(np.float32), D.T @ F, F @ F, len(F)))
+            if first % (37 * STEPS) == 0:
+                print(f"forces of path {first // STEPS}", flush=True)
+        sums = {
+            name: np.stack(part).reshape(-1, len(WITH_FORCES), *np.shape(part[0]))
+            for name, part in zip(("DD", "DF", "FF", "n"), zip(*found, strict=True), strict=True)
+        }
+        write_atomically(file, partial(np.savez, **sums))
+    with np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], Forces]:
+    """A row of errors for each weight of the forces."""
+    sets = read_sets(reference)
+    rows = evenly(len(sets["paths"]), steps)
+    features = Peer(pod(*POD), "ridge").features(sets, rows, cache)
+    chosen = Sets.deal(
+        {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed
+    )
+    fold = np.array([chosen.fold_of_path[s.path_id] for s in sets["paths"][::STEPS]])
+    sums, found = forces_of(read_frames(reference / FILES["paths"]), cache), []
+    y = chosen.energies("paths")
+    for weight in WEIGHTS:
+        forces = Forces(**sums, fold=fold, weight=weight)
+        ridge = Ridge(differences=forces if weight else None)
+        weights, intercepts, _ = ridge.fit(chosen, features["paths"])
+        predicted = linear(chosen, features, weights, intercepts)
+        train = chosen.fold != np.arange(FitSettings.folds)[:, None]
+        error = (predicted["paths"] - y)[train]
+        found.append(
+            {
+                "weight": weight,
+                "train_rmse": float(np.sqrt(np.mean(error**2))),
+                "force_rmse": forces.rmse(weights).tolist(),
+                **errors(chosen, predicted),
+            }
+        )
+        print(weight, found[-1]["train_rmse"], found[-1]["force_rmse"], flush=True)
+    return found, forces
+
+
+# --------------------------------------------------------------------------- page
+
+
+def page(curve, rows, sizes, about, n_structures: int, steps: int) -> str:
+    of_paths = table(
+        ["training paths", "trained on", "held out"], [[n, 1000 * a, 1000 * b] for n, a, b in curve]
+    )
+    stages = [f"step {step}: {size:.3f}" for step, size in zip(WITH_FORCES, sizes, strict=True)]
+    of_forces = table(
+        ["weight", "energies trained on (meV/atom)", *(f"forces, {stage}" for stage in stages)],
+        [[row["weight"], 1000 * row["train_rmse"], *row["force_rmse"]] for row in rows],
+    )
+    return f"""# What limits the accuracy
+
+{machine_line(about)}
+{PARENTS_NOTE} {LABELS_NOTE}
+
+## The number of paths
+
+Ridge regression with our features, {n_structures} structures of the relaxation paths; mean over the folds.
+RMSE, meV/atom. With more paths both errors would meet somewhere between them.
+
+{of_paths}
+
+## The form of the model
+
+POD with ridge regression, energies of {steps} steps of each path and all force components of steps
+{", ".join(map(str, WITH_FORCES))} of its {STEPS}. Weight: an error of 1 eV/Å counts as that many eV/atom.
+Forces: RMSE on held-out paths, eV/Å; the header gives their root mean square in the labels.
+
+{of_forces}
+
+Where errors on the structures trained on are as large as on held-out ones, a sum of such descriptors cannot
+follow the labels, which are a neural network's, whatever the amount of data.
+
+RMSE, meV/atom
+
+{error_table(rows, "rmse", {"weight of forces": "weight"})}
+
+Properties
+
+{property_table(rows, {"weight of forces": "weight"})}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", default=["part00", "part08", "part16", "part24"])
+    parser.add_argument("--steps", type=int, default=4, help="of each path, for energies")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    stores = [given.features / "stores" / part for part in given.parts]
+    data = training_data([FeatureStore.open(store, check=False) for store in stores])
+    curve = paths_study(data)
+    rows, forces = forces_study(given.reference, given.steps, given.cache)
+    about = machine("lammps", "numba")
+    results = {
+        "machine": about,
+        "parts": given.parts,
+        "paths": [dict(zip(("n_paths", "train_rmse", "test_rmse"), row, strict=True)) for row in curve],
+        "force_size": forces.size.tolist(),
+        "forces": rows,
+    }
+    text = page(curve, rows, forces.size, about, len(data.energies), given.steps)
+    write_results("limits", text, results, given.out)
+
+
+if __name__ == "__main__":
+    main()
