@@ -68,7 +68,12 @@ def error_table(rows: Sequence[Mapping[str, Any]], error: str, leading: Mapping[
 
 def property_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:
     """Barriers and bulk moduli; arguments as of :func:`error_table`."""
-    header = ["barrier MAE (eV)", "bulk modulus MAE (GPa)", "of the modulus (%)", "curves without minimum"]
+    header = [
+        "barrier MAE (eV)",
+        "bulk modulus MAE (GPa)",
+        "of the modulus (%)",
+        "curves without minimum, all folds",
+    ]
     lines = []
     for row in rows:
         barriers, moduli = row["properties"]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common
 import numpy as np
-from common import machine, machine_line, write_results
+from common import machine, machine_line, table, write_results
 from error_tables import error_table, errors, property_table
 from group_selection import choose, groups_of
 from peer_fits import Ridge, Sets
@@ -39,6 +39,7 @@ from workers.train import design_matrix, sort_by_path, train_on
 Predicted = dict[str, np.ndarray]
 LEADING = {"fit": "fit", "features": "size"}
 BATCH, MAX_GROUPS = 25, 120
+COPIES = "copies"  # beside the sets: changes of energy between translated copies and their originals
 NEAR = 0.001  # eV/atom between structures of a path that are kept, for "without near-duplicates"
 
 
@@ -69,7 +70,20 @@ class Study:
         return ensemble
 
     def predicted(self, ensemble: Ensemble) -> Predicted:
-        return {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
+        weights = [ensemble.weights[ensemble.fold == k].mean(axis=0) for k in range(self.settings.folds)]
+        of_sets = {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
+        return of_sets | {COPIES: np.array(weights) @ np.transpose(self.data.differences)}
+
+    def moves(self, of_copies: np.ndarray | None) -> dict[str, float | None]:
+        """What translations of structures of held-out paths do to their energies, eV/atom."""
+        if of_copies is None:
+            return {"moves_rms": None, "moves_largest": None}
+        fold = [self.sets.fold_of_path[path] for path in self.data.difference_paths]
+        held_out = of_copies[fold, np.arange(len(fold))]
+        return {
+            "moves_rms": float(np.sqrt(np.mean(held_out**2))),
+            "moves_largest": float(np.abs(held_out).max()),
+        }
 
     def model_energies(self, ensemble: Ensemble, kind: str) -> np.ndarray:
         """eV/atom, shape (n_folds, models of a fold, n)."""
@@ -94,9 +108,12 @@ def paper(study: Study):
     return study.predicted(study.paper), mean_size(study.paper)
 
 
-def default(study: Study):
-    ensemble = study.trained(study.data, study.settings)
-    return study.predicted(ensemble), mean_size(ensemble)
+def with_invariance(weight: float) -> Callable[[Study], tuple[Predicted, str]]:
+    def predict(study: Study):
+        ensemble = study.trained(study.data, replace(study.settings, invariance=weight))
+        return study.predicted(ensemble), mean_size(ensemble)
+
+    return predict
 
 
 def median(study: Study):
@@ -157,7 +174,7 @@ def ridge_of_all(study: Study):
 def with_ridge(study: Study):
     """The mean of the paper's fit and of ridge on all columns: a linear model, too."""
     bagged, ridge = study.predicted(study.paper), Ridge().predict(study.sets, study.features)[0]
-    return {kind: (bagged[kind] + ridge[kind]) / 2 for kind in bagged}, str(study.features["paths"].shape[1])
+    return {kind: (bagged[kind] + ridge[kind]) / 2 for kind in ridge}, str(study.features["paths"].shape[1])
 
 
 def without_near_duplicates(study: Study):
@@ -209,7 +226,10 @@ def by_groups(study: Study):
 
 OPTIONS: dict[str, Callable[[Study], tuple[Predicted, str]]] = {
     "the paper's": paper,
-    "invariance 400 (default of the package)": default,
+    "invariance 10": with_invariance(10.0),
+    "invariance 50": with_invariance(50.0),
+    "invariance 100": with_invariance(100.0),
+    "invariance 400 (default of the package)": with_invariance(FitSettings.invariance),
     "median of the models": median,
     "models weighted by out-of-bag error": out_of_bag_weights,
     "least squares on columns of a tenth of the models": of_chosen(0.1, ridge=False),
@@ -252,11 +272,10 @@ def page(rows, about, study: Study) -> str:
 Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
 
 Ridge: penalty by cross validation over whole paths within each training set (peer_fits.py). Columns "of a
-tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen
-(no column is chosen by half of them, but the bias). Without
-near-duplicates: of each path, only structures whose energy differs by {1000 * NEAR:g} meV/atom from that of
-the last one kept, and the last of all; errors are over all structures. Groups: the columns of one invariant
-that differ in the power q only enter together.
+tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen.
+Without near-duplicates: of each path, only structures whose energy differs by {1000 * NEAR:g} meV/atom
+from that of the last one kept, and the last of all; errors are over all structures. Groups: the columns of
+one invariant that differ in the power q only enter together.
 
 RMSE, meV/atom
 
@@ -269,7 +288,17 @@ MAE, meV/atom
 Properties
 
 {property_table(rows, LEADING)}
+
+Translations of structures by random vectors, held-out paths: changes of the energy, meV/atom
+
+{table(["fit", "rms", "largest"], [[r["fit"], *moved] for r in rows if (moved := in_mev(r))])}
 """
+
+
+def in_mev(row) -> list[float]:
+    """Changes of energy under translation; nothing where they are not known."""
+    moved = [row.get("moves_rms"), row.get("moves_largest")]
+    return [] if None in moved else [1000 * m for m in moved]
 
 
 def main() -> None:
@@ -287,14 +316,19 @@ def main() -> None:
     study = read_study(given)
     stored, same = (
         given.results / "fit_options.json",
-        {"data_hash": study.data.data_hash, "models": given.bootstraps},
+        {
+            "data_hash": study.data.data_hash,
+            "models": given.bootstraps,
+            "max_features": given.max_features,
+        },
     )
     found = json.loads(stored.read_text()) if stored.exists() else {}
     rows = {row["fit"]: row for row in found.get("rows", ())} if found.get("of") == same else {}
     for name in given.options:
         began = time.perf_counter()
         predicted, size = OPTIONS[name](study)
-        rows[name] = {"fit": name, "size": size, **errors(study.sets, predicted)}
+        moves = study.moves(predicted.pop(COPIES, None))
+        rows[name] = {"fit": name, "size": size, **errors(study.sets, predicted), **moves}
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         about = machine("ray", "numba")
         shown = [rows[option] for option in OPTIONS if option in rows]

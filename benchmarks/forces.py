@@ -28,6 +28,7 @@ from service.training import FitSettings
 
 DISPLACED = (0, 6)  # of the STEPS of each path: large forces, and small ones
 DISPLACEMENT = 0.04  # Angstrom, standard deviation of each coordinate
+KIND = f"displaced-{'.'.join(map(str, DISPLACED))}-{DISPLACEMENT}"  # names the set, and its file in the cache
 WEIGHTS = (0.0, 0.3, 1.0, 3.0)
 DESCRIPTORS = {"atomscatter's features": scattering(), "POD": pod(5.0, (8, 6, 4), (5, 3))}
 LEADING = {"descriptor": "descriptor", "weight of forces": "weight"}
@@ -54,13 +55,13 @@ def rows_of(
     chosen = Sets.deal(
         {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed
     )
-    fold = np.array([chosen.fold_of_path[s.path_id] for s in sets["displaced"][::2]])
-    apart = features["displaced"][::2] - features["displaced"][1::2]
+    fold = np.array([chosen.fold_of_path[s.path_id] for s in sets[KIND][::2]])
+    apart = features[KIND][::2] - features[KIND][1::2]
     for weight in WEIGHTS:
         began = time.perf_counter()
         given = Differences(apart, energies, fold, weight) if weight else None
         predicted, _ = Ridge(differences=given).predict(chosen, features)
-        of_pairs = predicted.pop("displaced")
+        of_pairs = predicted.pop(KIND)
         error = (of_pairs[:, ::2] - of_pairs[:, 1::2])[fold, np.arange(len(fold))] - energies
         print(f"{name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)
         yield {
@@ -116,7 +117,7 @@ def main() -> None:
     wanted = np.add.outer(np.arange(0, len(sets["paths"]), STEPS), DISPLACED).ravel()
     labelled = read_frames(given.reference / FILES["paths"])
     moved, energies = displaced([labelled[i] for i in wanted], [sets["paths"][i].path_id for i in wanted])
-    sets["displaced"] = moved
+    sets[KIND] = moved
     rows = []
     for name, descriptor in DESCRIPTORS.items():
         chosen = evenly(len(sets["paths"]), given.steps)

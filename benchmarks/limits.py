@@ -41,7 +41,8 @@ PENALTY = 1e-7  # of columns with unit variance, per structure; near the best fo
 
 
 def paths_study(data: TrainingData) -> list[list[float]]:
-    """Rows: number of training paths; RMSE on the structures trained on and on held-out paths, eV/atom."""
+    """Rows: number of training paths; RMSE on the structures trained on and on held-out paths, eV/atom, and
+    the standard deviations of both over the folds."""
     order, offsets, compositions = sort_by_path(data, 0)
     fold_of_path = path_folds(compositions, FitSettings.folds, FitSettings.seed)
     path = np.repeat(np.arange(len(compositions)), np.diff(offsets))
@@ -58,7 +59,7 @@ def paths_study(data: TrainingData) -> list[list[float]]:
             u, w = Sums.of(U[train], Z[train], y[train]).solve([PENALTY])
             error = U @ u[:, 0] + Z @ w[:, 0] - y
             of_folds.append([np.sqrt(np.mean(error[rows] ** 2)) for rows in (train, test)])
-        found.append([n_paths, *np.mean(of_folds, axis=0)])
+        found.append([n_paths, *np.mean(of_folds, axis=0), *np.std(of_folds, axis=0)])
         print(*found[-1], flush=True)
     return found
 
@@ -100,14 +101,18 @@ class Forces:
             ZF * scale * part,
         )
 
-    def rmse(self, weights: np.ndarray) -> np.ndarray:
-        """Of the components on held-out paths, at each step, eV/Angstrom; weights of each fold."""
-        squares = self.FF.sum(axis=0)
+    def rmse(self, weights: np.ndarray, *, held_out: bool) -> np.ndarray:
+        """Of the components at each step, eV/Angstrom, on the paths that a fold tests or on the others.
+
+        ``weights`` are those of each fold, shape (n_folds, d).
+        """
+        squares, n = np.zeros(self.n.shape[1]), np.zeros(self.n.shape[1])
         for fold, w in enumerate(weights):
-            rows = self.fold == fold
+            rows = (self.fold == fold) == held_out
             DD = self.DD[rows].sum(axis=0, dtype=np.float64)
-            squares = squares + w @ DD @ w - 2 * self.DF[rows].sum(axis=0) @ w
-        return np.sqrt(squares / self.n.sum(axis=0))
+            squares += w @ DD @ w - 2 * self.DF[rows].sum(axis=0) @ w + self.FF[rows].sum(axis=0)
+            n += self.n[rows].sum(axis=0)
+        return np.sqrt(squares / n)
 
     @property
     def size(self) -> np.ndarray:
@@ -117,7 +122,7 @@ class Forces:
 
 def forces_of(frames: list[Atoms], cache: Path) -> dict[str, np.ndarray]:
     """Sums for :class:`Forces`, computed once."""
-    file = cache / "pod_forces.npz"
+    file = cache / f"{pod(*POD).name}--forces-{'.'.join(map(str, WITH_FORCES))}.npz"
     if not file.exists():
         matrix, found = pod_forces(*POD), []
         for first in range(0, len(frames), STEPS):
@@ -158,7 +163,8 @@ def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], 
             {
                 "weight": weight,
                 "train_rmse": float(np.sqrt(np.mean(error**2))),
-                "force_rmse": forces.rmse(weights).tolist(),
+                "force_rmse": forces.rmse(weights, held_out=True).tolist(),
+                "train_force_rmse": forces.rmse(weights, held_out=False).tolist(),
                 **errors(chosen, predicted),
             }
         )
@@ -171,12 +177,26 @@ def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], 
 
 def page(curve, rows, sizes, about, n_structures: int, steps: int) -> str:
     of_paths = table(
-        ["training paths", "trained on", "held out"], [[n, 1000 * a, 1000 * b] for n, a, b in curve]
+        ["training paths", "trained on", "held out"],
+        [
+            [n, *(f"{1000 * rmse:.1f} ± {1000 * std:.1f}" for rmse, std in zip((a, b), (c, d), strict=True))]
+            for n, a, b, c, d in curve
+        ],
     )
     stages = [f"step {step}: {size:.3f}" for step, size in zip(WITH_FORCES, sizes, strict=True)]
     of_forces = table(
-        ["weight", "energies trained on (meV/atom)", *(f"forces, {stage}" for stage in stages)],
-        [[row["weight"], 1000 * row["train_rmse"], *row["force_rmse"]] for row in rows],
+        ["weight", "energies (meV/atom)", *stages],
+        [
+            [
+                row["weight"],
+                f"{1000 * row['train_rmse']:.1f} / {row['energies'][0]['rmse_mean']:.1f}",
+                *(
+                    f"{a:.3f} / {b:.3f}"
+                    for a, b in zip(row["train_force_rmse"], row["force_rmse"], strict=True)
+                ),
+            ]
+            for row in rows
+        ],
     )
     return f"""# What limits the accuracy
 
@@ -186,20 +206,23 @@ def page(curve, rows, sizes, about, n_structures: int, steps: int) -> str:
 ## The number of paths
 
 Ridge regression with our features, {n_structures} structures of the relaxation paths; mean over the folds.
-RMSE, meV/atom. With more paths both errors would meet somewhere between them.
+RMSE, meV/atom, ± standard deviation over the folds.
 
 {of_paths}
 
 ## The form of the model
 
 POD with ridge regression, energies of {steps} steps of each path and all force components of steps
-{", ".join(map(str, WITH_FORCES))} of its {STEPS}. Weight: an error of 1 eV/Å counts as that many eV/atom.
-Forces: RMSE on held-out paths, eV/Å; the header gives their root mean square in the labels.
+{", ".join(map(str, WITH_FORCES))} of its {STEPS}. Weight: an error of 1 eV/Å counts as that many eV/atom; the
+penalty is the best for energies. RMSE on paths trained on / held out: of energies, meV/atom, and of forces at
+each step, eV/Å, whose own root mean square is in the header.
 
 {of_forces}
 
-Where errors on the structures trained on are as large as on held-out ones, a sum of such descriptors cannot
-follow the labels, which are a neural network's, whatever the amount of data.
+Errors of forces are the same on both: data do not limit them. With any weight, the forces on relaxed
+structures (the last step) come out many times as large as they are, and weights that make them smaller make
+energies worse, on the structures trained on, too: a sum of such descriptors cannot follow these labels, a
+neural network's, in both.
 
 RMSE, meV/atom
 
@@ -231,7 +254,10 @@ def main() -> None:
     results = {
         "machine": about,
         "parts": given.parts,
-        "paths": [dict(zip(("n_paths", "train_rmse", "test_rmse"), row, strict=True)) for row in curve],
+        "paths": [
+            dict(zip(("n_paths", "train_rmse", "test_rmse", "train_std", "test_std"), row, strict=True))
+            for row in curve
+        ],
         "force_size": forces.size.tolist(),
         "forces": rows,
     }

@@ -89,7 +89,7 @@ def _variant(name: str, result: Mapping[str, Any]) -> str:
         "structures",
         "RMSE (meV/atom)",
         "MAE (meV/atom)",
-        "RMSE, parents held out",
+        "RMSE, parents held out (meV/atom)",
         "flagged as extrapolating",
         "paper: RMSE",
         "paper: MAE",
@@ -119,11 +119,19 @@ def _barriers(results: Mapping[str, Mapping[str, Any]]) -> str:
             f"{full['model'][i]:.3f}",
             _spread(full["folds"][i], 3),
             "" if full["held_out"][i] is None else f"{full['held_out'][i]:.3f}",
+            f"{full['profile'][i]:.2f}",
         ]
         for i in range(len(full["reference"]))
     ]
     mae = f"{full['mae']:.3f} eV (averaged model), {_spread(full['fold_mae'], 3)} eV (folds)"
-    headers = ("path", "reference (eV)", "averaged model (eV)", "folds (eV)", "parent held out (eV)")
+    headers = (
+        "path",
+        "reference (eV)",
+        "averaged model (eV)",
+        "folds (eV)",
+        "parent held out (eV)",
+        "correlation of the profiles",
+    )
     others = ", ".join(
         f"{name} {result['barriers']['mae']:.3f} eV" for name, result in results.items() if name != "full"
     )
@@ -132,6 +140,8 @@ def _barriers(results: Mapping[str, Mapping[str, Any]]) -> str:
             "## Table II: migration barriers",
             "",
             markdown_table(headers, rows),
+            "Barrier: highest minus lowest energy of the images. A profile of the wrong shape can have the "
+            "right barrier: the last column compares the images' energies, reference and averaged model. "
             f"MAE {mae}; paper: 0.20 eV. " + (f"Other variants: {others}." if others else ""),
         ]
     )
@@ -165,7 +175,7 @@ def _moduli(results: Mapping[str, Mapping[str, Any]]) -> str:
         "(%)",
         "MAE, parents held out (GPa)",
         "(%)",
-        "without a minimum",
+        "without a minimum (of 37, averaged model)",
     )
     return "\n".join(
         [

@@ -92,7 +92,8 @@ def _row(errors: Errors) -> dict[str, Any]:
 
 
 def barriers(diffusion: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
-    """Table II: each barrier by reference, averaged model, folds, and the fold without the parent; eV."""
+    """Table II: each barrier by reference, averaged model, folds, and the fold without the parent, eV; and
+    the correlation of its images' energies, reference and averaged model."""
     paths = diffusion.groups("mep")
     errors = barrier_errors(paths)
 
@@ -106,6 +107,7 @@ def barriers(diffusion: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
         "model": [height(path.predicted, path) for path in paths],
         "folds": [[height(energies, path) for energies in path.folds] for path in paths],
         "held_out": [None if part is None else height(part.predicted, part) for part in held_out],
+        "profile": [np.corrcoef(path.energies, path.predicted)[0, 1] for path in paths],
         "mae": errors.averaged,
         "fold_mae": errors.mae,
     }

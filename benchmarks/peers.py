@@ -24,6 +24,7 @@ from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
 
 from atomscatter.channels import Channel
+from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.reading import read_structures
@@ -99,9 +100,16 @@ def scan():
 def transforms():
     """Changes of our own transform, each alone; single precision, whose energies differ by 0.01 meV/atom."""
     default = scattering(precision="single")
+    points = Grid()
+    denser = Grid(
+        first=tuple(tuple(1.5 * f for f in row) for row in points.first),
+        second=tuple(tuple(1.5 * f for f in row) for row in points.second),
+    )
     more = [Channel("Li + Si", {"Li": 1.0, "Si": 1.0}), Channel("2 Li + Si", {"Li": 2.0, "Si": 1.0})]
     changed = {
         "default": [default],
+        "grids with 1.5 times the points of each axis": [scattering(precision="single", grid=denser)],
+        "the paper's, β = 0.9 Å and five scales": [scattering(precision="single", beta=0.9, scales=5)],
         "and n = 2": [default, scattering(precision="single", n=2)],
         "and n = 1, 2": [default, *(scattering(precision="single", n=n) for n in (1, 2))],
         "n = 4, so l up to 3": [scattering(precision="single", n=4)],
@@ -166,7 +174,8 @@ def run(peer, sets, steps, options):
 def timing(options):
     """Seconds for one structure of every descriptor, all in turn, round after round."""
     structure = amorphous_li_si(64, 11.0)
-    descriptors = {d.name: d for peer in peers().values() for d in peer.descriptors}
+    compared = {**peers(), **dict(transforms())}
+    descriptors = {d.name: d for peer in compared.values() for d in peer.descriptors}
     computes = {name: descriptor.make() for name, descriptor in descriptors.items()}
     seconds = {name: [] for name in computes}
     for turn in range(options.rounds + 1):  # the first compiles and plans
@@ -181,7 +190,8 @@ def timing(options):
 
 {machine_line(about)}
 
-64 atoms, 11 A cubic cell, one core, {options.rounds} rounds in turn. `scattering-...` is the package default.
+64 atoms, 11 A cubic cell, one core, {options.rounds} rounds in turn.
+`scattering-...`: the package default and the changes of transform_options.md.
 
 {table(["descriptor", "median s", "fastest s"], rows)}
 """
@@ -196,8 +206,9 @@ def report(name, title, rows, options):
     timings = options.out / "peers_timing.json"
     seconds = json.loads(timings.read_text())["seconds"] if timings.exists() else {}
     about = machine(*PACKAGES)
-    rows = [row | {"seconds": seconds.get(row["descriptor"])} for row in rows]
-    rows.sort(key=lambda row: row["steps"])
+    for row in rows:
+        of_parts = [seconds.get(name) for name in row["descriptor"].split(" + ")]
+        row["seconds"] = None if None in of_parts else sum(of_parts)
     markdown = f"""# {title}
 
 {machine_line(about)}
@@ -229,8 +240,11 @@ Properties, and cost
     write_results(name, markdown, {"machine": about, "rows": rows}, options.out)
 
 
-def run_all(chosen, name, title, options):
+def run_all(known, name, title, options):
     """Run peers one after the other; the results are written after each and replace its old ones."""
+    if unknown := set(options.peers or ()) - set(known):
+        raise SystemExit(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    chosen = {label: peer for label, peer in known.items() if label in (options.peers or known)}
     stored = options.out / f"{name}.json"
     rows = json.loads(stored.read_text())["rows"] if stored.exists() else []
     sets = read_sets(options.reference)
@@ -240,6 +254,7 @@ def run_all(chosen, name, title, options):
             begin = time.perf_counter()
             row = {"peer": label} | run(peer, sets, steps, options)
             rows.append(row)
+            rows.sort(key=lambda row: (row["steps"], list(known).index(row["peer"])))
             print(f"{label}, {steps} steps: {time.perf_counter() - begin:.0f} s", flush=True)
             print(error_table([row], "rmse", LEADING), flush=True)
             report(name, title, rows, options)
@@ -252,7 +267,7 @@ def main():
     parser.add_argument("reference", type=Path, nargs="?")
     parser.add_argument("--cache", type=Path, help="folder of the feature matrices")
     parser.add_argument("--steps", type=int, nargs="+", default=[STEPS], help="of each path")
-    parser.add_argument("--peers", nargs="+", choices=peers(), help="default: all")
+    parser.add_argument("--peers", nargs="+", metavar="NAME", help="rows to make; default: all")
     parser.add_argument("--scan", action="store_true")
     parser.add_argument("--transforms", action="store_true")
     parser.add_argument("--timing", action="store_true")
@@ -269,14 +284,13 @@ def main():
         parser.error("REFERENCE_DIRECTORY and --cache are needed")
     options.cache.mkdir(parents=True, exist_ok=True)
     if options.scan:
-        chosen = {descriptor.name: Peer(descriptor, "ridge") for descriptor in scan()}
-        return run_all(chosen, "peers_scan", "Settings of the peers, with ridge regression", options)
+        settings = {descriptor.name: Peer(descriptor, "ridge") for descriptor in scan()}
+        return run_all(settings, "peers_scan", "Settings of the peers, with ridge regression", options)
     if options.transforms:
         return run_all(
             dict(transforms()), "transform_options", "Changes of the transform, each alone", options
         )
-    chosen = {label: peer for label, peer in peers().items() if label in (options.peers or peers())}
-    return run_all(chosen, "peers", "Peers on the same folds", options)
+    return run_all(peers(), "peers", "Peers on the same folds", options)
 
 
 if __name__ == "__main__":

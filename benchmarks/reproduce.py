@@ -145,7 +145,8 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
     config = data.scattering_config
     return (
         f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures). "
-        f"Transform: β {config['beta']} Å, {config['scales']} scales, {data.features.shape[1]} features; "
+        f"Transform: β {config['beta']} Å, {config['scales']} scales, {config['precision']} precision; "
+        f"{np.count_nonzero(data.feature_orders <= int(fit.orders[-1]))} features to choose from, "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
     )
 

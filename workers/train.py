@@ -158,6 +158,7 @@ def design_matrix(
     columns are read fast, and the scales, shape (n_columns + 1,). Rows from the number of structures on are
     conditions of invariance, with bias 0."""
     n_structures = len(data.features)
+    differences = np.empty((0, data.features.shape[1])) if data.differences is None else data.differences
     X = np.ones((len(rows), len(columns) + 1), order="F")
     # Some rows at a time: no second copy of a matrix that may have gigabytes.
     for start in range(0, len(rows), _COPIED_ROWS):
@@ -165,9 +166,8 @@ def design_matrix(
         of_structures = rows[copied] < n_structures
         part = np.empty((len(of_structures), len(columns)))
         part[of_structures] = data.features[np.ix_(rows[copied][of_structures], columns)]
-        if data.differences is not None:
-            conditions = rows[copied][~of_structures] - n_structures
-            part[~of_structures] = invariance * data.differences[np.ix_(conditions, columns)]
+        conditions = rows[copied][~of_structures] - n_structures
+        part[~of_structures] = invariance * differences[np.ix_(conditions, columns)]
         X[copied, :-1] = part
         X[copied, -1] = of_structures
     scales = column_scales(X)
