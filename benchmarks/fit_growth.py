@@ -7,20 +7,6 @@ models that share the products of single paths. Then the same fit as a user woul
 Gram matrix of its weighted rows (NumPy), the columns by ``sklearn.linear_model.orthogonal_mp_gram``, and the
 out-of-bag errors of all sizes from its path of coefficients; alone, and in two processes at once. Few models
 of each are measured; each process has one thread. Features are synthetic, those of ``fit_500.py``.
-
-What each change brought, processor seconds per model at 84,000 structures and 8,400 copies (one process, on a
-machine that was busy otherwise, 2026-11-25):
-
-    Gram matrix: 25 models share the products, columns copied          1.76
-                 50 models, packed, blocks read where they are         0.67
-    X^T V y:     from a copy of the training rows                      2.17
-                 from sums over the paths                              0.002
-    errors:      out-of-bag rows taken at once, running sums by NumPy  1.00
-                 in blocks of 1,024 rows, sums in one pass             0.59
-    weights:     QR of the rows                                        4.92
-                 corrected semi-normal equations                       0.44
-    test errors: rows taken at once                                    0.26
-                 in blocks                                             0.08
 """
 
 import argparse

@@ -239,12 +239,12 @@ def radial_functions(relaxed: Sequence[Atoms], file: Path) -> None:
         axes.set_title("-".join(pair))
         axes.set_xlabel("r (Å)")
         axes.set_xlim(0, 6)
-        axes.set_ylim(-(len(chosen) - 1) * shift - 0.5, 9)
+        axes.set_ylim(-(len(chosen) - 1) * shift - 0.5, 18)
     panels[0].set_yticks([-i * shift for i in range(len(chosen))], ["0"] * len(chosen))
     panels[0].set_ylabel(f"g(r) (dimensionless), one line to the next: {shift:g}")
     figure.suptitle(
-        "Relaxed structures; band: standard deviation over the structures of a content. "
-        f"Relaxed with the {LABELS}",
+        f"Relaxed structures, {len(chosen)} of {len(groups)} contents; band: standard deviation over the "
+        f"structures of a content. Relaxed with the {LABELS}",
         fontsize=10,
     )
     save_small(figure, file)

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from paper_figures import save_small, shrink
 
 from service import plots
+from service.demo_data import LABELS
 from service.evaluation import Moduli
 from service.plots import BLUE, GREEN, GREY, VERMILION
 
@@ -32,7 +33,7 @@ def draw(results: Mapping[str, Any], directory: Path) -> None:
     )
     extrapolation_curves(curves, directory / "learning_curves_extrapolation.png")
     paths = [migration_path(i, path) for i, path in enumerate(results["migration_paths"], start=1)]
-    plots.migration_paths(paths, directory / "migration_paths.png")
+    plots.migration_paths(paths, directory / "migration_paths.png", reference=LABELS)
     values = results["moduli"]
     plots.energy_volume(
         [
@@ -41,6 +42,7 @@ def draw(results: Mapping[str, Any], directory: Path) -> None:
         ],
         Moduli(*(numbers(values[name]) for name in ("alpha", "reference", "folds", "model"))),
         directory / "bulk_moduli.png",
+        reference=LABELS,
     )
     for name in ("learning_curves", "bulk_moduli", "migration_paths"):
         shrink(directory / f"{name}.png")

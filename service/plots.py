@@ -117,24 +117,36 @@ def parity(reference: Float, predicted: Float, path: Path, *, colours: Colours |
     save(figure, path)
 
 
-def energy_volume(curves: Sequence[EnergyVolume], moduli: Moduli, path: Path, *, at_most: int = 13) -> None:
-    """Energy-volume curves, shifted apart, and bulk moduli (the paper's Figs. 9 and 10)."""
+def energy_volume(
+    curves: Sequence[EnergyVolume],
+    moduli: Moduli,
+    path: Path,
+    *,
+    at_most: int = 13,
+    reference: str = "reference",
+) -> None:
+    """Energy-volume curves, shifted apart, and bulk moduli (the paper's Figs. 9 and 10). ``reference`` names
+    the source of the labels."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _shifted_curves(left, _spread(curves, at_most))
-    _moduli(right, moduli)
+    shown = _spread(curves, at_most)
+    _shifted_curves(left, shown, reference)
+    _moduli(right, moduli, reference)
+    some = f"{len(shown)} of {len(curves)}" if len(shown) < len(curves) else f"{len(curves)}"
+    left.set_title(f"Strained Li$_α$Si, {some} contents, α at the right end", loc="left")
     save(figure, path)
 
 
-def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
+def migration_paths(paths: Sequence[MigrationPath], path: Path, *, reference: str = "reference") -> None:
     """Energies along migration paths, absolute and from the first image (the paper's Fig. 7); in a third row,
-    where known, those of models cut at some numbers of features."""
+    where known, those of models cut at some numbers of features. ``reference`` names the source of the
+    labels."""
     n_rows = 3 if any(item.cut for item in paths) else 2
     figure = Figure(figsize=(2.5 * len(paths), 2.8 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, len(paths), squeeze=False, sharex="col")
     for column, item in zip(axes.T, paths, strict=True):
         for row, panel in enumerate(column):
-            _migration_path(panel, item, shifted=row > 0, cut=row == 2)
+            _migration_path(panel, item, reference, shifted=row > 0, cut=row == 2)
         column[0].set_title(item.title, fontsize=10)
         column[-1].set_xlabel("image")
         column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -147,14 +159,14 @@ def migration_paths(paths: Sequence[MigrationPath], path: Path) -> None:
     save(figure, path)
 
 
-def _migration_path(axes: Axes, item: MigrationPath, *, shifted: bool, cut: bool) -> None:
+def _migration_path(axes: Axes, item: MigrationPath, reference: str, *, shifted: bool, cut: bool) -> None:
     """One panel: reference and model, with error bars or with the models of few features."""
     images = np.arange(len(item.reference))
 
     def above(energies: Float) -> Float:
         return np.asarray(energies - energies[..., :1]) if shifted else energies
 
-    axes.plot(images, above(item.reference), "o-", color=BLUE, ms=4, label="reference")
+    axes.plot(images, above(item.reference), "o-", color=BLUE, ms=4, label=reference)
     mean, folds = above(item.folds.mean(axis=0)), above(item.folds)
     spread = None if cut else folds.std(axis=0)
     axes.errorbar(images, mean, spread, fmt="s--", color=VERMILION, ms=4, capsize=2, label="model")
@@ -166,7 +178,7 @@ def _migration_path(axes: Axes, item: MigrationPath, *, shifted: bool, cut: bool
     axes.ticklabel_format(useOffset=False)
 
 
-def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
+def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume], reference: str) -> None:
     depth = max((float(np.ptp(c.reference)) for c in curves), default=1.0)
     step = 0.45 * depth
     for i, curve in enumerate(curves):
@@ -177,7 +189,7 @@ def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
             "-",
             color=BLUE,
             lw=1.4,
-            label="reference" if i == 0 else None,
+            label=reference if i == 0 else None,
         )
         axes.errorbar(
             curve.volume,
@@ -187,7 +199,7 @@ def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
             color=VERMILION,
             ms=3,
             capsize=2,
-            label="model" if i == 0 else None,
+            label="model, mean and standard deviation over folds" if i == 0 else None,
         )
         axes.annotate(
             f"{curve.alpha:.2f}",
@@ -202,12 +214,11 @@ def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume]) -> None:
     axes.margins(x=0.12)
     axes.set_xlabel("volume (A³/atom)")
     axes.set_ylabel("energy, curves shifted (eV/atom)")
-    axes.set_title("Strained Li$_α$Si, α at the right end", loc="left")
     axes.legend(frameon=False)
 
 
-def _moduli(axes: Axes, moduli: Moduli) -> None:
-    axes.plot(moduli.alpha, moduli.reference, "o-", color=BLUE, ms=5, label="reference")
+def _moduli(axes: Axes, moduli: Moduli, reference: str) -> None:
+    axes.plot(moduli.alpha, moduli.reference, "o-", color=BLUE, ms=5, label=reference)
     known = np.isfinite(moduli.folds)
     enough = known.any(axis=0)
     folds = np.ma.masked_invalid(moduli.folds[:, enough])
