@@ -199,7 +199,7 @@ def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume], reference: str) 
             color=VERMILION,
             ms=3,
             capsize=2,
-            label="model, mean and standard deviation over folds" if i == 0 else None,
+            label="model, ± over folds" if i == 0 else None,
         )
         axes.annotate(
             f"{curve.alpha:.2f}",
