@@ -9,8 +9,10 @@ import numpy as np
 from common import table
 from peer_fits import Sets
 
+from atomscatter.ensemble import Ensemble
 from service.evaluation import barrier_errors, bulk_moduli, errors_of, modulus_errors
 from service.report import errors_json, property_json
+from service.training import TrainingData
 
 ENERGY_COLUMNS = (
     "relaxation paths",
@@ -45,6 +47,23 @@ def errors(sets: Sets, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "properties": [property_json(p) for p in properties],
         "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
     }
+
+
+def moves_of_copies(fold_weights: np.ndarray, data: TrainingData, fold_of_path: Mapping[str, int]):
+    """By how much energies of held-out structures move when these are translated, rms and largest, eV/atom.
+
+    ``fold_weights``: weights of the averaged model of each fold, shape (n_folds, n_features); ``data`` has
+    translated copies.
+    """
+    folds = np.array([fold_of_path[path] for path in data.difference_paths])
+    moved = np.einsum("nd,nd->n", data.differences, fold_weights[folds])
+    return {"rms": float(np.sqrt(np.mean(moved**2))), "largest": float(np.abs(moved).max())}
+
+
+def fold_weights(ensemble: Ensemble) -> np.ndarray:
+    """Weights of the averaged model of each fold, shape (n_folds, n_features), eV/atom per unit."""
+    folds = np.unique(ensemble.fold)
+    return np.array([ensemble.weights[ensemble.fold == fold].mean(axis=0) for fold in folds])
 
 
 def plus_minus(entry: Mapping[str, float], name: str, digits: int = 1) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 import common
 import numpy as np
 from common import machine, machine_line, table, write_results
-from error_tables import error_table, errors, property_table
+from error_tables import error_table, errors, fold_weights, moves_of_copies, property_table
 from group_selection import choose, groups_of
 from peer_fits import Ridge, Sets
 from reproduce import other_sets
@@ -39,7 +39,7 @@ from workers.train import design_matrix, sort_by_path, train_on
 Predicted = dict[str, np.ndarray]
 LEADING = {"fit": "fit", "features": "size"}
 BATCH, MAX_GROUPS = 25, 120
-COPIES = "copies"  # beside the sets: changes of energy between translated copies and their originals
+WEIGHTS = "weights"  # beside the predictions for each set, where known: weights of each fold
 NEAR = 0.001  # eV/atom between structures of a path that are kept, for "without near-duplicates"
 
 
@@ -70,20 +70,8 @@ class Study:
         return ensemble
 
     def predicted(self, ensemble: Ensemble) -> Predicted:
-        weights = [ensemble.weights[ensemble.fold == k].mean(axis=0) for k in range(self.settings.folds)]
         of_sets = {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
-        return of_sets | {COPIES: np.array(weights) @ np.transpose(self.data.differences)}
-
-    def moves(self, of_copies: np.ndarray | None) -> dict[str, float | None]:
-        """What translations of structures of held-out paths do to their energies, eV/atom."""
-        if of_copies is None:
-            return {"moves_rms": None, "moves_largest": None}
-        fold = [self.sets.fold_of_path[path] for path in self.data.difference_paths]
-        held_out = of_copies[fold, np.arange(len(fold))]
-        return {
-            "moves_rms": float(np.sqrt(np.mean(held_out**2))),
-            "moves_largest": float(np.abs(held_out).max()),
-        }
+        return of_sets | {WEIGHTS: fold_weights(ensemble)}
 
     def model_energies(self, ensemble: Ensemble, kind: str) -> np.ndarray:
         """eV/atom, shape (n_folds, models of a fold, n)."""
@@ -262,6 +250,7 @@ def read_study(given: argparse.Namespace) -> Study:
 
 def page(rows, about, study: Study) -> str:
     config, settings = study.data.scattering_config, study.settings
+    moved = [[row["fit"], *(1000 * m for m in row["moves"].values())] for row in rows if "moves" in row]
     return f"""# Changes of the fit, each alone
 
 {machine_line(about)}
@@ -291,14 +280,8 @@ Properties
 
 Translations of structures by random vectors, held-out paths: changes of the energy, meV/atom
 
-{table(["fit", "rms", "largest"], [[r["fit"], *moved] for r in rows if (moved := in_mev(r))])}
+{table(["fit", "rms", "largest"], moved)}
 """
-
-
-def in_mev(row) -> list[float]:
-    """Changes of energy under translation; nothing where they are not known."""
-    moved = [row.get("moves_rms"), row.get("moves_largest")]
-    return [] if None in moved else [1000 * m for m in moved]
 
 
 def main() -> None:
@@ -327,8 +310,10 @@ def main() -> None:
     for name in given.options:
         began = time.perf_counter()
         predicted, size = OPTIONS[name](study)
-        moves = study.moves(predicted.pop(COPIES, None))
-        rows[name] = {"fit": name, "size": size, **errors(study.sets, predicted), **moves}
+        weights = predicted.pop(WEIGHTS, None)
+        rows[name] = {"fit": name, "size": size, **errors(study.sets, predicted)}
+        if weights is not None:
+            rows[name]["moves"] = moves_of_copies(weights, study.data, study.sets.fold_of_path)
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         about = machine("ray", "numba")
         shown = [rows[option] for option in OPTIONS if option in rows]

@@ -22,8 +22,9 @@ import common
 import numpy as np
 import paper_figures
 import paper_plots
+from error_tables import fold_weights, moves_of_copies
 from full_paths import PARTS
-from paper_page import VARIANTS, page
+from paper_page import INVARIANCE, VARIANTS, page
 from paper_results import SETS, results_of
 
 from atomscatter.scattering import Scattering
@@ -73,7 +74,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=common.RESULTS)
     parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
     parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
-    parser.add_argument("--invariance", type=float, default=FitSettings.invariance, help="0: the paper's fit")
+    parser.add_argument(
+        "--invariance",
+        type=float,
+        default=FitSettings.invariance,
+        help="of the three tables; 0: the paper's fit",
+    )
     parser.add_argument("--workers", type=int)
     parser.add_argument(
         "--without-data-figures", action="store_true", help="leave Figs. 1-4, 11, 12 as they are"
@@ -85,6 +91,8 @@ def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
     settings = FitSettings(
         bootstraps=given.bootstraps, max_features=given.max_features, invariance=given.invariance
     )
+    if variant in INVARIANCE:
+        return replace(settings, invariance=INVARIANCE[variant])
     if variant == "orders-0-1":
         return replace(settings, orders="0-1")
     return replace(settings, selection="full") if variant == "non-randomised" else settings
@@ -112,6 +120,9 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
         save_model(ensemble, training, given.run / variant)
         evaluated = {kind: evaluate(ensemble, others[kind], features[kind]) for kind in SETS}
         values = results_of(training, data.path_ids, evaluated)
+        if data.differences is not None:
+            folds = dict(zip(data.path_ids, training.fold_of_structure.tolist(), strict=True))
+            values["moves"] = moves_of_copies(fold_weights(ensemble), data, folds)
         about = {
             "model": ensemble.model_id,
             "settings": described(data, fit, parts),
