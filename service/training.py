@@ -219,7 +219,8 @@ class FitSettings:
     invariance: float = 400.0
     """Weight of invariance: features of randomly translated copies differ from their originals by the error
     of the grids, and each difference d enters the training set as a condition (invariance * d) . w = 0. So
-    the fit prefers combinations of features that the grids do not disturb. 0: the paper's fit."""
+    the fit prefers combinations of features that the grids do not disturb. What it costs in accuracy
+    is in benchmarks/results/paper.md. 0: the paper's fit."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
