@@ -85,9 +85,9 @@ def main():
         ["whole job, s", seconds],
         ["whole job, structures per second after the start", rate],
         ["whole job / (structures x bare alone / 2)", seconds / (n * alone / WORKERS)],
-        ["the same after the start", WORKERS / (rate * alone)],
+        ["the same, after the start, bare alone", WORKERS / (rate * alone)],
         ["whole job / (structures x bare on busy cores / 2)", seconds / (n * together / WORKERS)],
-        ["the same after the start", WORKERS / (rate * together)],
+        ["the same, after the start, bare on busy cores", WORKERS / (rate * together)],
     ]
     about = machine("numba", "pyFFTW", "ducc0", "ray", "zarr")
     markdown = f"""# Featurization against the bare transform
