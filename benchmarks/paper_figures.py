@@ -239,12 +239,12 @@ def radial_functions(relaxed: Sequence[Atoms], file: Path) -> None:
         axes.set_title("-".join(pair))
         axes.set_xlabel("r (Å)")
         axes.set_xlim(0, 6)
-        axes.set_ylim(-(len(chosen) - 1) * shift - 0.5, 18)
+        axes.set_ylim(-(len(chosen) - 1) * shift - 0.5, 13)
     panels[0].set_yticks([-i * shift for i in range(len(chosen))], ["0"] * len(chosen))
     panels[0].set_ylabel(f"g(r) (dimensionless), one line to the next: {shift:g}")
     figure.suptitle(
-        f"Relaxed structures, {len(chosen)} of {len(groups)} contents; band: standard deviation over the "
-        f"structures of a content. Relaxed with the {LABELS}",
+        f"{len(chosen)} of {len(groups)} contents, relaxed with the {LABELS}; "
+        "band: standard deviation over the structures of a content",
         fontsize=10,
     )
     save_small(figure, file)
