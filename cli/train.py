@@ -52,9 +52,8 @@ def train(
         float,
         typer.Option(
             help="Weight of translation invariance in the fit, learned from the store's translated copies. "
-            "400 keeps energies within 0.1 meV/atom where copies are many; 50 is more accurate, and they move by "
-            "up to 0.6; "
-            "0: the paper's fit.",
+            "400 keeps energies within 0.1 meV/atom where copies are many; 50 is more accurate, and energies "
+            "move by up to 0.6; 0: the paper's fit.",
             min=0,
         ),
     ] = 400.0,
