@@ -49,14 +49,13 @@ def errors(sets: Sets, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def moves_of_copies(fold_weights: np.ndarray, data: TrainingData, fold_of_path: Mapping[str, int]):
+def moves_of_copies(weights: np.ndarray, data: TrainingData, fold_of_path: Mapping[str, int]):
     """By how much energies of held-out structures move when these are translated, rms and largest, eV/atom.
 
-    ``fold_weights``: weights of the averaged model of each fold, shape (n_folds, n_features); ``data`` has
-    translated copies.
+    ``weights``: as of :func:`fold_weights`; ``data`` has translated copies.
     """
     folds = np.array([fold_of_path[path] for path in data.difference_paths])
-    moved = np.einsum("nd,nd->n", data.differences, fold_weights[folds])
+    moved = np.einsum("nd,nd->n", data.differences, weights[folds])
     return {"rms": float(np.sqrt(np.mean(moved**2))), "largest": float(np.abs(moved).max())}
 
 

@@ -123,7 +123,8 @@ def plot(rows, file):
             label=label,
         )
         axes.plot(rows[0]["milliseconds"], rows[0][name], "*", ms=12, color=colour)
-    for r in [r for r in pruned if r["features"] >= 100][::2]:  # with fewer, the points lie too close
+    apart = [r for r in pruned if r["features"] >= 100]  # with fewer, the points lie too close
+    for r in apart[::2]:
         axes.annotate(
             f"{r['features']}",
             (r["milliseconds"], r["paths"]),

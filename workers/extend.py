@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from atomscatter.blocks import take
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
@@ -173,7 +174,7 @@ class _Rows:
         columns = np.append(features, self.X.shape[1] - 1) if with_bias else features
         train = np.flatnonzero(draws[self.path])
         root = np.sqrt(draws[self.path[train]].astype(np.float64))
-        path = qr_path(self.X[np.ix_(train, columns)] * root[:, None], self.y[train] * root, columns)
+        path = qr_path(take(self.X, train, columns) * root[:, None], self.y[train] * root, columns)
         weights = np.zeros(self.X.shape[1])
         weights[path.order] = path.weights(len(path.order)) * self.scales[path.order]
         return weights[features], float(weights[-1])

@@ -1,11 +1,13 @@
 import numpy as np
+import pytest
 
 from atomscatter.blocks import blocks, take
 
 
-def test_rows_and_columns_in_pieces() -> None:
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_and_columns_in_pieces(order: str) -> None:
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(3000, 9))
+    X = np.array(rng.normal(size=(3000, 9)), order=order)
     rows, columns = rng.permutation(3000)[:2500], np.array([8, 0, 3])
     expected = X[np.ix_(rows, columns)]
     np.testing.assert_array_equal(take(X, rows, columns), expected)
