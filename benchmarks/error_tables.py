@@ -84,6 +84,17 @@ def error_table(rows: Sequence[Mapping[str, Any]], error: str, leading: Mapping[
     return table([*leading, *ENERGY_COLUMNS], lines)
 
 
+def held_out_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:
+    """RMSE of the sets that derive from the paths, each structure predicted only by the fold that did not
+    train on its parent, meV/atom; arguments as of :func:`error_table`."""
+    names = [e["set"] for e in rows[0]["energies"] if e["rmse_mean_parents_held_out"] is not None]
+    lines = []
+    for row in rows:
+        of_set = {e["set"]: e["rmse_mean_parents_held_out"] for e in row["energies"]}
+        lines.append([*(row[key] for key in leading.values()), *(f"{of_set[name]:.1f}" for name in names)])
+    return table([*leading, *names], lines)
+
+
 def property_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:
     """Barriers and bulk moduli; arguments as of :func:`error_table`."""
     header = [

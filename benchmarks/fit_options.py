@@ -20,7 +20,14 @@ from pathlib import Path
 import common
 import numpy as np
 from common import machine, machine_line, table, write_results
-from error_tables import error_table, errors, fold_weights, moves_of_copies, property_table
+from error_tables import (
+    error_table,
+    errors,
+    fold_weights,
+    held_out_table,
+    moves_of_copies,
+    property_table,
+)
 from group_selection import choose, groups_of
 from peer_fits import Ridge, Sets
 from reproduce import other_sets
@@ -39,8 +46,22 @@ from workers.train import design_matrix, sort_by_path, train_on
 Predicted = dict[str, np.ndarray]
 LEADING = {"fit": "fit", "features": "size"}
 BATCH, MAX_GROUPS = 25, 120
-WEIGHTS = "weights"  # beside the predictions for each set, where known: weights of each fold
 NEAR = 0.001  # eV/atom between structures of a path that are kept, for "without near-duplicates"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an option gives.
+
+    Attributes:
+        predicted: energies of every fold, shape (n_folds, n), for each set, eV/atom.
+        size: number of models and of features, for the tables.
+        weights: of the averaged model of each fold, shape (n_folds, n_features), where there is one.
+    """
+
+    predicted: Predicted
+    size: str
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +91,10 @@ class Study:
         return ensemble
 
     def predicted(self, ensemble: Ensemble) -> Predicted:
-        of_sets = {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
-        return of_sets | {WEIGHTS: fold_weights(ensemble)}
+        return {kind: ensemble.fold_predictions(x) for kind, x in self.features.items()}
+
+    def outcome(self, ensemble: Ensemble) -> Outcome:
+        return Outcome(self.predicted(ensemble), mean_size(ensemble), fold_weights(ensemble))
 
     def model_energies(self, ensemble: Ensemble, kind: str) -> np.ndarray:
         """eV/atom, shape (n_folds, models of a fold, n)."""
@@ -92,25 +115,24 @@ def mean_size(ensemble: Ensemble) -> str:
 # --------------------------------------------------------------------------- options
 
 
-def paper(study: Study):
-    return study.predicted(study.paper), mean_size(study.paper)
+def paper(study: Study) -> Outcome:
+    return study.outcome(study.paper)
 
 
-def with_invariance(weight: float) -> Callable[[Study], tuple[Predicted, str]]:
-    def predict(study: Study):
-        ensemble = study.trained(study.data, replace(study.settings, invariance=weight))
-        return study.predicted(ensemble), mean_size(ensemble)
+def with_invariance(weight: float) -> Callable[[Study], Outcome]:
+    def predict(study: Study) -> Outcome:
+        return study.outcome(study.trained(study.data, replace(study.settings, invariance=weight)))
 
     return predict
 
 
-def median(study: Study):
+def median(study: Study) -> Outcome:
     ensemble = study.paper
     middle = {kind: np.median(study.model_energies(ensemble, kind), axis=1) for kind in study.features}
-    return middle, mean_size(ensemble)
+    return Outcome(middle, mean_size(ensemble))
 
 
-def out_of_bag_weights(study: Study):
+def out_of_bag_weights(study: Study) -> Outcome:
     """Models weigh as the inverse of their squared out-of-bag error."""
     ensemble, y, fold = study.paper, study.data.energies, study.sets.fold
     path = np.unique(study.data.path_ids, return_inverse=True)[1]
@@ -124,13 +146,13 @@ def out_of_bag_weights(study: Study):
         kind: np.einsum("ki,kin->kn", weights, study.model_energies(ensemble, kind))
         for kind in study.features
     }
-    return averaged, mean_size(ensemble)
+    return Outcome(averaged, mean_size(ensemble))
 
 
-def of_chosen(share: float, ridge: bool) -> Callable[[Study], tuple[Predicted, str]]:
+def of_chosen(share: float, ridge: bool) -> Callable[[Study], Outcome]:
     """Least squares, or ridge, on the columns that this share of the models of a fold has chosen."""
 
-    def predict(study: Study):
+    def predict(study: Study) -> Outcome:
         ensemble, predicted, sizes = study.paper, {kind: [] for kind in study.features}, []
         for k in range(study.settings.folds):
             chosen = np.flatnonzero((ensemble.weights[ensemble.fold == k] != 0).mean(axis=0) >= share)
@@ -139,7 +161,8 @@ def of_chosen(share: float, ridge: bool) -> Callable[[Study], tuple[Predicted, s
             found = Ridge().predict(study.sets, some)[0] if ridge else least_squares(study, some)
             for kind, energies in found.items():
                 predicted[kind].append(energies[k])
-        return {kind: np.array(rows) for kind, rows in predicted.items()}, f"{np.mean(sizes):.0f}"
+        together = {kind: np.array(rows) for kind, rows in predicted.items()}
+        return Outcome(together, f"{np.mean(sizes):.0f}")
 
     return predict
 
@@ -155,17 +178,19 @@ def least_squares(study: Study, features: Predicted) -> Predicted:
     return {kind: np.array(weights) @ (x * scale).T for kind, x in columns.items()}
 
 
-def ridge_of_all(study: Study):
-    return Ridge().predict(study.sets, study.features)[0], str(study.features["paths"].shape[1])
+def ridge_of_all(study: Study) -> Outcome:
+    predicted = Ridge().predict(study.sets, study.features)[0]
+    return Outcome(predicted, str(study.features["paths"].shape[1]))
 
 
-def with_ridge(study: Study):
+def with_ridge(study: Study) -> Outcome:
     """The mean of the paper's fit and of ridge on all columns: a linear model, too."""
     bagged, ridge = study.predicted(study.paper), Ridge().predict(study.sets, study.features)[0]
-    return {kind: (bagged[kind] + ridge[kind]) / 2 for kind in ridge}, str(study.features["paths"].shape[1])
+    mean = {kind: (bagged[kind] + ridge[kind]) / 2 for kind in ridge}
+    return Outcome(mean, str(study.features["paths"].shape[1]))
 
 
-def without_near_duplicates(study: Study):
+def without_near_duplicates(study: Study) -> Outcome:
     """Of each path, only structures that differ by NEAR from the last that was kept; and the last one."""
     data, kept = study.data, []
     path = np.array(data.path_ids)
@@ -185,10 +210,10 @@ def without_near_duplicates(study: Study):
         compositions=tuple(data.compositions[i] for i in kept),
     )
     ensemble = study.trained(part, replace(study.settings, invariance=0.0))
-    return study.predicted(ensemble), f"{mean_size(ensemble)} ({len(kept)} structures)"
+    return Outcome(study.predicted(ensemble), f"{mean_size(ensemble)} ({len(kept)} structures)")
 
 
-def by_groups(study: Study):
+def by_groups(study: Study) -> Outcome:
     """Groups of columns enter together; sizes by the out-of-bag error; bootstraps of the paper's fit."""
     data, fold_of_path = study.data, study.fold_of_path
     order, offsets, _ = sort_by_path(data, 0)
@@ -209,10 +234,11 @@ def by_groups(study: Study):
                 mean[k, model.order[:size]] += model.weights(size) / len(draws)
                 sizes.append(size)
     design = {kind: np.column_stack([x, np.ones(len(x))]) * scales for kind, x in study.features.items()}
-    return {kind: mean @ x.T for kind, x in design.items()}, f"{len(sizes)} x {np.mean(sizes):.0f}"
+    predicted = {kind: mean @ x.T for kind, x in design.items()}
+    return Outcome(predicted, f"{len(sizes)} x {np.mean(sizes):.0f}")
 
 
-OPTIONS: dict[str, Callable[[Study], tuple[Predicted, str]]] = {
+OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "the paper's": paper,
     "invariance 10": with_invariance(10.0),
     "invariance 50": with_invariance(50.0),
@@ -274,6 +300,10 @@ MAE, meV/atom
 
 {error_table(rows, "mae", LEADING)}
 
+RMSE with parents held out, meV/atom
+
+{held_out_table(rows, LEADING)}
+
 Properties
 
 {property_table(rows, LEADING)}
@@ -305,15 +335,14 @@ def main() -> None:
             "max_features": given.max_features,
         },
     )
-    found = json.loads(stored.read_text()) if stored.exists() else {}
-    rows = {row["fit"]: row for row in found.get("rows", ())} if found.get("of") == same else {}
+    kept = json.loads(stored.read_text()) if stored.exists() else {}
+    rows = {row["fit"]: row for row in kept.get("rows", ())} if kept.get("of") == same else {}
     for name in given.options:
         began = time.perf_counter()
-        predicted, size = OPTIONS[name](study)
-        weights = predicted.pop(WEIGHTS, None)
-        rows[name] = {"fit": name, "size": size, **errors(study.sets, predicted)}
-        if weights is not None:
-            rows[name]["moves"] = moves_of_copies(weights, study.data, study.sets.fold_of_path)
+        outcome = OPTIONS[name](study)
+        rows[name] = {"fit": name, "size": outcome.size, **errors(study.sets, outcome.predicted)}
+        if outcome.weights is not None:
+            rows[name]["moves"] = moves_of_copies(outcome.weights, study.data, study.sets.fold_of_path)
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         about = machine("ray", "numba")
         shown = [rows[option] for option in OPTIONS if option in rows]

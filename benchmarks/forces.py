@@ -70,7 +70,7 @@ def rows_of(
     for weight in WEIGHTS:
         began = time.perf_counter()
         given = Differences(apart, energies, fold, weight) if weight else None
-        predicted, _ = Ridge(differences=given).predict(chosen, features)
+        predicted, _ = Ridge(others=given).predict(chosen, features)
         of_pairs = predicted.pop(kind)
         error = (of_pairs[:, ::2] - of_pairs[:, 1::2])[fold, np.arange(len(fold))] - energies
         print(f"{name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)

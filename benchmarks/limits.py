@@ -69,7 +69,7 @@ def paths_study(data: TrainingData) -> list[list[float]]:
 
 @dataclass(frozen=True)
 class Forces:
-    """Sums over the force components of each path and step, for F = D w; given to Ridge as Differences are.
+    """Sums over the force components of each path and step, for F = D w; rows for :class:`peer_fits.Ridge`.
 
     Attributes:
         DD, DF, FF, n: D^T D, D^T F, F^T F and the number of components, by path and step.
@@ -154,7 +154,7 @@ def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], 
     y = chosen.energies("paths")
     for weight in WEIGHTS:
         forces = Forces(**sums, fold=fold, weight=weight)
-        ridge = Ridge(differences=forces if weight else None)
+        ridge = Ridge(others=forces if weight else None)
         weights, intercepts, _ = ridge.fit(chosen, features["paths"])
         predicted = linear(chosen, features, weights, intercepts)
         train = chosen.fold != np.arange(FitSettings.folds)[:, None]

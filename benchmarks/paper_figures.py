@@ -173,13 +173,14 @@ def _maps(
     axes = figure.subplots(N, SCALES, sharex=True, sharey=True)
     for (j, l), values in maps.items():  # noqa: E741 (the angular number, as in the paper)
         panel = axes[l, j]
-        panel.imshow(values.T, origin="lower", cmap="viridis", extent=(0, length, 0, length))
+        image = panel.imshow(values.T, origin="lower", cmap="viridis", extent=(0, length, 0, length))
+        figure.colorbar(image, ax=panel, shrink=0.62).ax.tick_params(labelsize=7)
         panel.set_title(f"{scale} = {j}, {angular} = {l}", fontsize=9)
     for panel in axes[-1]:
         panel.set_xlabel("x (Å)")
     for panel in axes[:, 0]:
         panel.set_ylabel("y (Å)")
-    figure.suptitle(f"{title}; each panel from its smallest to its largest value", fontsize=10)
+    figure.suptitle(f"{title}; a colour scale for each panel", fontsize=10)
     save_small(figure, file)
 
 

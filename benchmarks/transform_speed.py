@@ -9,6 +9,7 @@ round after round, so that a busy machine slows all of them; the median and the 
 
 import argparse
 import time
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -31,35 +32,52 @@ def transform(**settings):
     return lambda: scattering.features(STRUCTURE)
 
 
-def grids_of(scattering):
-    """Angular numbers with scales, and the grids of the first- and second-order fields of each."""
+@dataclass(frozen=True)
+class Batch:
+    """Fields that are transformed together: first- or second-order ones back to space, moduli forth.
+
+    Attributes:
+        forward: whether it is first-order moduli that go to frequencies.
+        shape: points of the grid.
+        fields: how many.
+        width: indices along the last axis of the frequencies that are not empty.
+    """
+
+    forward: bool
+    shape: tuple[int, int, int]
+    fields: int
+    width: int
+
+    @property
+    def points(self):
+        return self.fields * int(np.prod(self.shape))
+
+
+def batches(scattering):
+    """All Fourier transforms of one structure, in turn."""
     lengths, grid, beta = STRUCTURE.cell.lengths(), scattering.grid, scattering.beta
-    numbers = list(product(range(scattering.scales), range(scattering.n)))
-    first = {jl: grid.first_points(lengths, beta, *jl) for jl in numbers}
-    second = {jl: grid.second_points(lengths, beta, *jl) for jl in numbers}
-    return numbers, first, second
+    n_channels, angular = len(scattering.channels), range(scattering.n)
+    width = [int(grid.half_band(lengths, beta, j)[2]) + 1 for j in range(scattering.scales)]
+    for j1, l1 in product(range(scattering.scales), angular):
+        shape = grid.first_points(lengths, beta, j1, l1)
+        for _ in scattering.species:
+            yield Batch(False, shape, 2 * l1 + 1, width[j1])
+        yield Batch(True, shape, n_channels, width[max(0, j1 - 1)])
+        for j2, l2 in product(second_scales(j1, scattering.scales), angular):
+            for _ in range(n_channels):
+                yield Batch(False, grid.second_points(lengths, beta, j2, l2), 2 * l2 + 1, width[j2])
 
 
 def ffts_alone(**settings):
     """Only the Fourier transforms of one structure: same shapes, bands, batches and number, nothing else."""
-    scattering = Scattering(**settings)
-    numbers, first, second = grids_of(scattering)
-    lengths = STRUCTURE.cell.lengths()
-    width = [
-        int(scattering.grid.half_band(lengths, scattering.beta, j)[2]) + 1 for j in range(scattering.scales)
-    ]
-    n_channels = len(scattering.channels)
-    transforms = TransformCache(batch=max(2 * scattering.n - 1, n_channels))
-    transforms.reserve([*first.values(), *second.values()])
+    known = list(batches(Scattering(**settings)))
+    transforms = TransformCache(batch=max(batch.fields for batch in known))
+    transforms.reserve([batch.shape for batch in known])
 
     def run():
-        for j1, l1 in numbers:
-            for _ in scattering.species:
-                transforms[first[j1, l1]].inverse(2 * l1 + 1, width[j1])
-            transforms[first[j1, l1]].forward(n_channels, width[max(0, j1 - 1)])
-            for j2, l2 in product(second_scales(j1, scattering.scales), range(scattering.n)):
-                for _ in range(n_channels):
-                    transforms[second[j2, l2]].inverse(2 * l2 + 1, width[j2])
+        for batch in known:
+            transform = transforms[batch.shape]
+            (transform.forward if batch.forward else transform.inverse)(batch.fields, batch.width)
 
     return run
 
@@ -69,23 +87,18 @@ def one_pass(**settings):
 
     BLAS reads (x.x), from where it lies between two FFTs: buffers of the same size, used again and again.
     """
-    scattering = Scattering(**settings)
-    numbers, first, second = grids_of(scattering)
-    n_channels, n_species = len(scattering.channels), len(scattering.species)
-    largest = max(np.prod(shape) for shape in [*first.values(), *second.values()])
-    fields, moduli = np.ones((2 * scattering.n - 1) * largest), np.ones(n_channels * largest)
+    known = list(batches(Scattering(**settings)))
+    fields, moduli = (
+        np.ones(max(batch.points for batch in known if batch.forward is forward)) for forward in (False, True)
+    )
 
     def run():
-        for j1, l1 in numbers:
-            size = np.prod(first[j1, l1])
-            for _ in range(n_species):
-                read = fields[: (2 * l1 + 1) * size]
+        for batch in known:
+            if batch.forward:
+                moduli[: batch.points] = 1.0
+            else:
+                read = fields[: batch.points]
                 np.dot(read, read)
-            moduli[: n_channels * size] = 1.0
-            for j2, l2 in product(second_scales(j1, scattering.scales), range(scattering.n)):
-                read = fields[: (2 * l2 + 1) * np.prod(second[j2, l2])]
-                for _ in range(n_channels):
-                    np.dot(read, read)
 
     return run
 
@@ -93,16 +106,9 @@ def one_pass(**settings):
 def work(**settings):
     """Fourier transforms of one structure, their floating-point operations (2.5 N log2 N for N real points),
     and the bytes of all fields."""
-    scattering = Scattering(**settings)
-    numbers, first, second = grids_of(scattering)
-    n_channels, n_species = len(scattering.channels), len(scattering.species)
-    fields = []  # number of fields, points of each
-    for j1, l1 in numbers:
-        fields.append((n_species * (2 * l1 + 1), np.prod(first[j1, l1])))
-        fields.append((n_channels, np.prod(first[j1, l1])))
-        for j2, l2 in product(second_scales(j1, scattering.scales), range(scattering.n)):
-            fields.append((n_channels * (2 * l2 + 1), np.prod(second[j2, l2])))
-    count, points = np.array(fields).T
+    known = list(batches(Scattering(**settings)))
+    count = np.array([batch.fields for batch in known])
+    points = np.array([np.prod(batch.shape) for batch in known])
     return int(count.sum()), float(np.sum(count * 2.5 * points * np.log2(points))), float(8 * count @ points)
 
 
