@@ -81,6 +81,12 @@ class GreedyPath:
         R = self.R[:size, :size]
         return np.asarray(solve_triangular(R, self.projection[:size], check_finite=False))
 
+    def weights_at(self, sizes: IntArray) -> FloatArray:
+        """Weights of the first ``sizes`` chosen columns, 0 for the others, shape (n_chosen, n_sizes), from
+        one triangular solve."""
+        heads = np.where(np.arange(len(self.order))[:, None] < sizes, self.projection[:, None], 0.0)
+        return np.asarray(solve_triangular(self.R, heads, check_finite=False))
+
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _dot(a, b, n):  # type: ignore[no-untyped-def]

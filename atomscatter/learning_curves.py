@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from atomscatter.greedy import GreedyPath
 
@@ -21,8 +20,6 @@ def predictions_at(path: GreedyPath, sizes: IntArray, X: FloatArray) -> FloatArr
     sizes : numbers of columns, shape (n_sizes,), at most as many as were chosen.
     X : structures in the columns that the path was chosen from, shape (n, n_columns).
 
-    Returns shape (n_sizes, n), eV/atom. All sizes come from one triangular solve.
+    Returns shape (n_sizes, n), eV/atom.
     """
-    heads = np.where(np.arange(len(path.order))[:, None] < sizes, path.projection[:, None], 0.0)
-    weights = solve_triangular(path.R, heads, check_finite=False)
-    return np.asarray((X[:, path.order] @ weights).T)
+    return np.asarray((X[:, path.order] @ path.weights_at(sizes)).T)

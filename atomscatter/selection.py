@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dtrtri
 
@@ -28,8 +27,6 @@ class SparseModel:
     """Shape (M*,), in the order of choice."""
     weights: FloatArray
     """Shape (M*,), eV/atom per unit of the column."""
-    train_rmse: FloatArray
-    """Weighted RMSE on the training structures after 1 .. n_chosen steps, eV/atom."""
     oob_rmse: FloatArray
     """RMSE on the out-of-bag structures after 1 .. n_chosen steps, eV/atom. Its minimum is at M*."""
     used_qr: bool
@@ -45,12 +42,37 @@ class SparseModel:
 
     def rmse_at(self, sizes: IntArray, X: FloatArray, y: FloatArray, rows: IntArray) -> FloatArray:
         """RMSE of the models of ``sizes`` features on some rows of ``X``, shape (n_sizes,), eV/atom."""
-        heads = np.where(np.arange(len(self.order))[:, None] < sizes, self.path.projection[:, None], 0.0)
-        weights = solve_triangular(self.path.R, heads, check_finite=False)
-        total = np.zeros(len(sizes))
+        return np.asarray(np.sqrt(self._squares_at(sizes, X, y, rows, np.ones(len(rows))) / len(rows)))
+
+    def train_rmse_at(
+        self,
+        sizes: IntArray,
+        X: FloatArray,
+        y: FloatArray,
+        row_weights: FloatArray,
+        structures: NDArray[np.bool_] | None = None,
+    ) -> FloatArray:
+        """Weighted RMSE of the models of ``sizes`` features on their training structures, shape (n_sizes,),
+        eV/atom; arguments as of :func:`fit_model`.
+
+        ``structures``: which rows are structures, shape (n_structures,); the others are conditions on the
+        weights, whose part is taken from the sum that the choice has lowered. Default: all.
+        """
+        total, n = self.path.residual[sizes - 1], row_weights.sum()
+        if structures is not None:
+            conditions = np.flatnonzero((row_weights > 0) & ~structures)
+            total = total - self._squares_at(sizes, X, y, conditions, row_weights[conditions])
+            n = row_weights[structures].sum()
+        return np.asarray(np.sqrt(np.maximum(total, 0.0) / n))
+
+    def _squares_at(
+        self, sizes: IntArray, X: FloatArray, y: FloatArray, rows: IntArray, row_weights: FloatArray
+    ) -> FloatArray:
+        """Weighted sums of squared errors, shape (n_sizes,)."""
+        weights, total = self.path.weights_at(sizes), np.zeros(len(sizes))
         for part, block in blocks(X, rows, self.order):
-            total += np.sum((block @ weights - y[rows[part], None]) ** 2, axis=0)
-        return np.asarray(np.sqrt(total / len(rows)))
+            total += row_weights[part] @ (block @ weights - y[rows[part], None]) ** 2
+        return total
 
 
 def column_scales(X: FloatArray) -> FloatArray:
@@ -113,7 +135,6 @@ def fit_model(
     rng: np.random.Generator,
     gram: FloatArray | None = None,
     products: FloatArray | None = None,
-    structures: NDArray[np.bool_] | None = None,
 ) -> SparseModel:
     """Fit one sparse model and choose its size on the out-of-bag structures (equations (3) and (4) of the
     paper).
@@ -127,8 +148,6 @@ def fit_model(
     n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
     products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
-    structures : which rows are structures, shape (n_structures,); other rows are conditions on the weights
-        and do not count in the mean of the training error. Default: all.
 
     Raises FitError when there is no training or no out-of-bag structure, or an out-of-bag structure has a
     weight.
@@ -166,9 +185,6 @@ def fit_model(
     return SparseModel(
         columns=path.order[:size],
         weights=weights,
-        train_rmse=np.sqrt(
-            path.residual / (row_weights if structures is None else row_weights[structures]).sum()
-        ),
         oob_rmse=np.sqrt(oob_mse),
         used_qr=used_qr,
         path=path,

@@ -120,9 +120,7 @@ def ours(fit, *, max_features=MAX_FEATURES, batch=BATCH, models=2):
             corrected = seminormal_weights(path, size, X, y, weights, out_of_bag)
         assert corrected is not None, "the Gram matrix was not accurate enough"
         with clock("test errors"):
-            SparseModel(path.order[:size], corrected, path.residual, errors, False, path).rmse_at(
-                sizes, X, y, test
-            )
+            SparseModel(path.order[:size], corrected, errors, False, path).rmse_at(sizes, X, y, test)
     per_model = clock.per_model(min(models, batch))
     return {
         "Gram matrix": of_batch["Gram matrix"] / batch + per_model.pop("unpacking"),

@@ -16,8 +16,7 @@ from atomscatter.errors import DataError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.needed import blocks, needed
 from atomscatter.pruning import block_order, projected
-from atomscatter.resampling import path_folds
-from service.training import TrainingData
+from service.training import TrainingData, folds_of_paths
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -58,7 +57,8 @@ class Pruning:
                 f"stores hold {data.data_hash[:12]}; pruning needs the training data"
             )
         self.ensemble, self.data = ensemble, data
-        self.folds = _test_folds(ensemble, data)
+        fold_of_path = folds_of_paths(ensemble.card, data)
+        self.folds = np.array([fold_of_path[path] for path in data.path_ids])
         labels = ensemble.scattering.labels
         used = np.flatnonzero(ensemble.weights.any(axis=0))
         with_used = set(used.tolist())
@@ -228,14 +228,6 @@ class Pruning:
             "n_selected_mean": float(len(size.columns) + 1),
             "n_selected_std": 0.0,
         }
-
-
-def _test_folds(ensemble: Ensemble, data: TrainingData) -> Int:
-    """Test fold of each training structure, shape (n,), drawn again as the training did."""
-    settings = ensemble.card["settings"]
-    _, first, path = np.unique(data.path_ids, return_index=True, return_inverse=True)
-    compositions = [data.compositions[i] for i in first]
-    return path_folds(compositions, settings["folds"], settings["seed"])[path]
 
 
 def _gram(ensemble: Ensemble, data: TrainingData, columns: Int) -> tuple[Float, Float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, DataError
+from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn
 
@@ -241,6 +242,24 @@ class FitSettings:
     def n_drawn(self, n_columns: int) -> int:
         """Columns that are drawn at each greedy step."""
         return number_drawn(n_columns) if self.selection == "bagged" else n_columns
+
+
+def folds_of_paths(card: Mapping[str, Any], data: TrainingData) -> dict[str, int]:
+    """Test fold of each relaxation path, by the card of the model that was trained on ``data``.
+
+    The paths of the training first, in alphabetical order, then those that joined the model since, in the
+    order in which they did.
+    """
+    settings, added = card["settings"], card.get("added_paths", [])
+    composition = dict(zip(reversed(data.path_ids), reversed(data.compositions), strict=True))
+    names = sorted(set(data.path_ids) - set(added))
+    dealt = path_folds([composition[name] for name in names], settings["folds"], settings["seed"])
+    folds = dict(zip(names, dealt.tolist(), strict=True))
+    for name in added:
+        folds[name] = fold_of_new_path(
+            composition[name], [composition[known] for known in folds], list(folds.values())
+        )
+    return folds
 
 
 @dataclass(frozen=True)

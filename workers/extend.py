@@ -24,14 +24,8 @@ from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.least_squares import qr_path
 from atomscatter.metrics import mae, rmse
-from atomscatter.resampling import (
-    bootstrap_weights,
-    fold_of_new_path,
-    model_rng,
-    new_path_draws,
-    path_folds,
-)
-from service.training import Store, TrainingData, joined_hash, training_data
+from atomscatter.resampling import bootstrap_weights, model_rng, new_path_draws
+from service.training import Store, TrainingData, folds_of_paths, joined_hash, training_data
 from workers.train import design_matrix, sort_by_path
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +73,7 @@ def extend(
     resampling = resampling_of(ensemble, data, names)
     joined = np.isin(resampling.names, names)
     changed = np.flatnonzero(resampling.draws[:, joined].any(axis=1))
-    weights, bias = ensemble.weights.copy(), ensemble.bias.copy()
+    weights, bias, n_selected = ensemble.weights.copy(), ensemble.bias.copy(), ensemble.n_selected.copy()
     with threadpool_limits(1):  # with more, sums would depend on how many the machine has
         rows = _Rows.of(data, float(settings["invariance"]))
         for count, model in enumerate(changed.tolist(), start=1):
@@ -87,6 +81,7 @@ def extend(
             weights[model, columns], bias[model] = rows.fit(
                 columns, bool(ensemble.bias[model]), resampling.draws[model]
             )
+            n_selected[model] = np.count_nonzero(weights[model]) + bool(bias[model])
             if on_progress is not None:
                 on_progress(count)
     path = dict(zip(resampling.names, resampling.path_fold.tolist(), strict=True))
@@ -95,6 +90,7 @@ def extend(
         ensemble,
         weights=weights,
         bias=bias,
+        n_selected=n_selected,
         data_hash=data.data_hash,
         extrapolation=ExtrapolationModel.fit(data.features, weights.mean(axis=0), folds),
     )
@@ -106,22 +102,12 @@ def resampling_of(ensemble: Ensemble, data: TrainingData, new: Sequence[str]) ->
     since."""
     settings = ensemble.card["settings"]
     added = [*ensemble.card.get("added_paths", []), *new]
-    composition = dict(zip(reversed(data.path_ids), reversed(data.compositions), strict=True))
-    base = sorted(set(data.path_ids) - set(added))
-    folds = dict(
-        zip(
-            base,
-            path_folds([composition[name] for name in base], settings["folds"], settings["seed"]).tolist(),
-            strict=True,
-        )
-    )
+    folds = folds_of_paths(ensemble.card | {"added_paths": added}, data)
+    base = [name for name in folds if name not in added]
     draws = dict(
         zip(base, _training_draws(settings, np.array([folds[name] for name in base])).T, strict=True)
     )
     for name in added:
-        folds[name] = fold_of_new_path(
-            composition[name], [composition[n] for n in folds], list(folds.values())
-        )
         draws[name] = new_path_draws(settings["seed"], name, folds[name], ensemble.fold)
     names = tuple(sorted(folds))
     return Resampling(names, np.array([folds[n] for n in names]), np.stack([draws[n] for n in names], axis=1))
@@ -198,9 +184,13 @@ def _card(ensemble: Ensemble, data: TrainingData, folds: IntArray, new: list[str
     for name in ("rmse", "mae"):
         values = np.array([e[name] for e in errors])
         summary |= {f"{name}_mean": float(values.mean()), f"{name}_std": float(values.std())}
+    summary["n_selected_mean"] = float(ensemble.n_selected.mean())
+    summary["n_selected_std"] = float(ensemble.n_selected.std())
+    with_conditions = data.differences is not None and ensemble.card["settings"]["invariance"] > 0
     return ensemble.card | {
         "errors": ensemble.card["errors"] | summary,
         "n_structures": len(data.features),
+        "n_invariance_conditions": len(data.difference_paths) if with_conditions else 0,
         "n_paths": len(set(data.path_ids)),
         "added_paths": [*ensemble.card.get("added_paths", []), *new],
     }

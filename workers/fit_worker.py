@@ -86,21 +86,23 @@ class FitWorker:
         for i, (weights, rng) in enumerate(zip(path_weights, rngs, strict=True)):
             began = time.process_time()
             out_of_bag = (problem.path_fold != fold) & (weights == 0)
+            row_weights = weights[path_of_row].astype(np.float64)
             model = fit_model(
                 X,
                 problem.y,
-                weights[path_of_row].astype(np.float64),
+                row_weights,
                 np.flatnonzero(out_of_bag[path_of_row] & problem.is_structure),
                 max_features=problem.settings.max_features,
                 n_draw=problem.settings.n_drawn(X.shape[1]),
                 rng=rng,
                 gram=None if grams is None else grams[i],
                 products=None if products is None else products[i],
-                structures=problem.is_structure,
             )
             reached = problem.sizes[problem.sizes <= len(model.order)]
             curves = np.full((3, len(problem.sizes)), np.nan)
-            curves[0, : len(reached)] = model.train_rmse[reached - 1]
+            curves[0, : len(reached)] = model.train_rmse_at(
+                reached, X, problem.y, row_weights, problem.is_structure
+            )
             curves[1, : len(reached)] = model.oob_rmse[reached - 1]
             curves[2, : len(reached)] = model.rmse_at(reached, X, problem.y, test)
             others = np.full((len(problem.sizes), len(problem.others)), np.nan)

@@ -165,7 +165,8 @@ def test_model_against_weighted_linear_regression(source) -> None:
         oob_rmse.append(np.sqrt(np.mean(errors[oob] ** 2)))
         train_rmse.append(np.sqrt(np.average(errors**2, weights=row_weights)))
     np.testing.assert_allclose(model.oob_rmse, oob_rmse, rtol=1e-7)
-    np.testing.assert_allclose(model.train_rmse, train_rmse, rtol=1e-7)
+    every = np.arange(1, len(model.order) + 1)
+    np.testing.assert_allclose(model.train_rmse_at(every, X, y, row_weights), train_rmse, rtol=1e-7)
     best = int(np.argmin(oob_rmse)) + 1
     assert len(model.columns) == best < len(model.order)
     assert model.columns.tolist() == model.order[:best].tolist()
@@ -181,6 +182,27 @@ def test_model_against_weighted_linear_regression(source) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
+def test_training_errors_are_those_of_the_structures(source) -> None:
+    """Conditions on the weights take part in the fit and not in its error."""
+    X, y = problem(11, n=100)
+    row_weights, oob = split(11)
+    is_structure = np.arange(len(X)) % 5 > 0
+    y[~is_structure] = 0.0
+    model = fit(X, y, row_weights, oob[is_structure[oob]], source=source)
+    sizes = np.array([1, 3, 8, len(model.order)])
+    train = np.flatnonzero((row_weights > 0) & is_structure)
+    expected = []
+    for size in sizes:
+        columns = model.order[:size]
+        oracle = LinearRegression(fit_intercept=False).fit(X[:, columns], y, sample_weight=row_weights)
+        errors = oracle.predict(X[np.ix_(train, columns)]) - y[train]
+        expected.append(np.sqrt(np.average(errors**2, weights=row_weights[train])))
+    found = model.train_rmse_at(sizes, X, y, row_weights, is_structure)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    assert np.all(np.abs(found / model.train_rmse_at(sizes, X, y, row_weights) - 1) > 1e-3)
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_out_of_bag_energies_do_not_reach_the_choice(source) -> None:
     X, y = problem(4, n=100)
     row_weights, oob = split(4)
@@ -188,7 +210,7 @@ def test_out_of_bag_energies_do_not_reach_the_choice(source) -> None:
     other[oob] += np.random.default_rng(0).normal(size=len(oob))
     a, b = fit(X, y, row_weights, oob, source=source), fit(X, other, row_weights, oob, source=source)
     assert a.order.tolist() == b.order.tolist()
-    assert a.train_rmse.tolist() == b.train_rmse.tolist()
+    assert a.path.residual.tolist() == b.path.residual.tolist()
     assert a.oob_rmse.tolist() != b.oob_rmse.tolist()
 
 

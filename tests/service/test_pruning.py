@@ -9,6 +9,7 @@ from atomscatter.needed import block_of
 from service.pruning import Pruning
 from service.training import FitSettings, TrainingData, training_data
 from tests.made_data import made_store, trained_here
+from workers.extend import extend
 
 STORE = made_store([f"p{i}" for i in range(20)], 1)
 SETTINGS = FitSettings(folds=3, bootstraps=12, max_features=9, seed=4, invariance=0)
@@ -32,6 +33,13 @@ def pruning(ensemble, data) -> Pruning:
 def test_the_whole_model_has_the_errors_of_its_card(ensemble, pruning):
     assert pruning.whole[0].mean() == pytest.approx(ensemble.card["errors"]["rmse_mean"], rel=1e-9)
     assert pruning.whole[1].mean() == pytest.approx(ensemble.card["errors"]["mae_mean"], rel=1e-9)
+
+
+def test_an_extended_model_has_the_folds_that_it_was_extended_with(ensemble):
+    more = made_store(["a new path"], 2)
+    extended, _ = extend(ensemble, [STORE], [more])
+    pruning = Pruning(extended, training_data([STORE, more]))
+    assert pruning.whole[0].mean() == pytest.approx(extended.card["errors"]["rmse_mean"], rel=1e-9)
 
 
 def test_with_all_blocks_nothing_changes(ensemble, pruning, data):
