@@ -7,7 +7,7 @@ of bootstrap i is a weighted sum of per-path Gram matrices,
 
 The products X_p^T X_p are made once for a batch of bootstraps, one tile of columns at a time (all of them
 together would not fit into memory), and one matrix product with the weights turns each tile into the tiles of
-all G_i. New data enters in the same way: as further terms of the sum.
+all G_i.
 
 Only tiles that touch the upper triangle are made and kept, so that twice as many models share the products of
 the paths in the same memory; a single matrix is unpacked when its model is fitted.

@@ -25,9 +25,11 @@ ENERGY_COLUMNS = (
 )
 
 
-def errors(sets: Sets, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Every error, as in the tables of the demo; ``predicted`` as for :meth:`Sets.evaluated`."""
-    evaluated = sets.evaluated(predicted)
+def errors(
+    sets: Sets, predicted: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
+    """Every error, as in the tables of the demo; arguments as for :meth:`Sets.evaluated`."""
+    evaluated = sets.evaluated(predicted, scores)
     large, strains = evaluated["large"], evaluated["bulk"].groups("path_id")
     energies = [
         errors_of("relaxation paths", evaluated["paths"]),
@@ -42,8 +44,12 @@ def errors(sets: Sets, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
     moduli = bulk_moduli(strains)
     shares = np.nanmean(np.abs(moduli.folds / moduli.reference - 1), axis=1)
     properties = [barrier_errors(evaluated["diffusion"].groups("mep")), modulus_errors(moduli)]
+    rows = [errors_json(e) for e in energies]
+    if scores is None:
+        for row in rows:
+            del row["extrapolating_share"]
     return {
-        "energies": [errors_json(e) for e in energies],
+        "energies": rows,
         "properties": [property_json(p) for p in properties],
         "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
     }
@@ -93,6 +99,18 @@ def held_out_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]
         of_set = {e["set"]: e["rmse_mean_parents_held_out"] for e in row["energies"]}
         lines.append([*(row[key] for key in leading.values()), *(f"{of_set[name]:.1f}" for name in names)])
     return table([*leading, *names], lines)
+
+
+def extrapolation_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:
+    """Share of the structures that a model flags as extrapolating, percent, of the models that can;
+    arguments as of :func:`error_table`."""
+    lines = []
+    for row in rows:
+        of_set = {e["set"]: e.get("extrapolating_share") for e in row["energies"]}
+        if None not in of_set.values():
+            shown = (f"{100 * of_set[name]:.0f}" for name in ENERGY_COLUMNS)
+            lines.append([*(row[key] for key in leading.values()), *shown])
+    return table([*leading, *ENERGY_COLUMNS], lines) if lines else "None of these rows has it."
 
 
 def property_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]) -> str:

@@ -85,7 +85,8 @@ def main():
     scratch, scratch_seconds = timed(
         lambda: train(data, fit, lambda *a: GivenDraws(*a, resampling.draws, is_known), resampling)
     )
-    write(given, base, extended, scratch, changed, data, (trained_seconds, extended_seconds, scratch_seconds))
+    seconds = trained_seconds, extended_seconds, scratch_seconds
+    write(given, names, base, extended, scratch, changed, data, seconds)
 
 
 def part(store, wanted, name):
@@ -124,7 +125,7 @@ def train(data, fit, make_worker, resampling=None):
         train_module._shared, train_module.path_folds = kept
 
 
-def write(given, base, extended, scratch, changed, data, seconds):
+def write(given, stores, base, extended, scratch, changed, data, seconds):
     unchanged = np.setdiff1d(np.arange(base.n_models), changed)
     rows = [
         ["models", base.n_models],
@@ -144,11 +145,11 @@ def write(given, base, extended, scratch, changed, data, seconds):
         ["predictions, extended against trained with it (meV/atom RMS)", difference(extended, scratch, data)],
         ["uncertainty of a prediction (meV/atom, mean)", 1000 * spread(scratch, data)],
     ]
-    about = machine("scikit-learn")
+    about = machine()
     markdown = "\n\n".join(
         [
             "# One more relaxation path",
-            f"{len(data.features)} structures in {len(set(data.path_ids))} paths, "
+            f"{len(data.features)} structures in {len(set(data.path_ids))} paths ({', '.join(stores)}), "
             f"{data.features.shape[1]} features, at most {given.max_features} in a model. Processor times. "
             "Adding keeps the features of the models that draw the new path and fits their weights again; "
             "training chooses features anew. Labels: ANN potential (PBE-trained), not DFT.",

@@ -28,6 +28,7 @@ from error_tables import (
     moves_of_copies,
     property_table,
 )
+from full_paths import files_of_store
 from group_selection import choose, groups_of
 from peer_fits import Ridge, Sets
 from reproduce import other_sets
@@ -158,7 +159,7 @@ def of_chosen(share: float, ridge: bool) -> Callable[[Study], Outcome]:
             chosen = np.flatnonzero((ensemble.weights[ensemble.fold == k] != 0).mean(axis=0) >= share)
             sizes.append(len(chosen))
             some = {kind: x[:, chosen] for kind, x in study.features.items()}
-            found = Ridge().predict(study.sets, some)[0] if ridge else least_squares(study, some)
+            found = Ridge().predict(study.sets, some).predicted if ridge else least_squares(study, some)
             for kind, energies in found.items():
                 predicted[kind].append(energies[k])
         together = {kind: np.array(rows) for kind, rows in predicted.items()}
@@ -179,13 +180,13 @@ def least_squares(study: Study, features: Predicted) -> Predicted:
 
 
 def ridge_of_all(study: Study) -> Outcome:
-    predicted = Ridge().predict(study.sets, study.features)[0]
+    predicted = Ridge().predict(study.sets, study.features).predicted
     return Outcome(predicted, str(study.features["paths"].shape[1]))
 
 
 def with_ridge(study: Study) -> Outcome:
     """The mean of the paper's fit and of ridge on all columns: a linear model, too."""
-    bagged, ridge = study.predicted(study.paper), Ridge().predict(study.sets, study.features)[0]
+    bagged, ridge = study.predicted(study.paper), Ridge().predict(study.sets, study.features).predicted
     mean = {kind: (bagged[kind] + ridge[kind]) / 2 for kind in ridge}
     return Outcome(mean, str(study.features["paths"].shape[1]))
 
@@ -264,7 +265,7 @@ def read_study(given: argparse.Namespace) -> Study:
     if not parts:
         raise SystemExit(f"{stores} holds no store part00 ...")
     data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
-    files = [given.features / "parts" / f"{part}.extxyz" for part in parts]
+    files = [given.features / "parts" / file for part in parts for file in files_of_store(part)]
     paths, bad = read_structures(files, path_key="path_id", need_energy=True)
     if bad or not np.allclose([s.energy / len(s.atoms) for s in paths], data.energies, rtol=0, atol=1e-9):
         raise SystemExit(f"the files {files} are not what the stores were made of")
@@ -283,11 +284,13 @@ def page(rows, about, study: Study) -> str:
 
 {len(study.data.energies)} structures of {len(study.sets.fold_of_path)} relaxation paths,
 β {config["beta"]} Å, {config["scales"]} scales, {study.data.features.shape[1]} features;
-{settings.folds} x {settings.bootstraps} models, at most {settings.max_features} features.
+{settings.folds} x {settings.bootstraps} models, at most {settings.max_features} features ({4 * MAX_GROUPS} in
+groups).
 Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
 
 Ridge: penalty by cross validation over whole paths within each training set (peer_fits.py). Columns "of a
-tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen.
+tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen;
+for ridge on them, the folds that set its penalty took part in that choice.
 Without near-duplicates: of each path, only structures whose energy differs by {1000 * NEAR:g} meV/atom
 from that of the last one kept, and the last of all; errors are over all structures. Groups: the columns of
 one invariant that differ in the power q only enter together.

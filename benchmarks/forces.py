@@ -1,7 +1,6 @@
 """What forces would add to energies: ridge regression with differences along random displacements.
 
     python benchmarks/forces.py REFERENCE_DIRECTORY --cache DIR [--steps 4] [--out DIR]
-    python benchmarks/forces.py ... --displaced 19 --directions 5 --name forces_relaxed
 
 Energies as in peers.py. Besides, for some structures of each path, random displacements d of all atoms:
 features at R + d and at R - d differ as the energy does, by -2 F.d with F the forces of the labels (the third
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from common import RESULTS, machine, machine_line, read_frames, write_results
-from error_tables import error_table, errors, property_table
+from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import Descriptor, pod, scattering
 from peer_fits import Differences, Ridge, Sets
 from peers import FILES, STEPS, Peer, evenly, read_sets
@@ -70,7 +69,7 @@ def rows_of(
     for weight in WEIGHTS:
         began = time.perf_counter()
         given = Differences(apart, energies, fold, weight) if weight else None
-        predicted, _ = Ridge(others=given).predict(chosen, features)
+        predicted = Ridge(others=given).predict(chosen, features).predicted
         of_pairs = predicted.pop(kind)
         error = (of_pairs[:, ::2] - of_pairs[:, 1::2])[fold, np.arange(len(fold))] - energies
         print(f"{name}, weight {weight:g}: {time.perf_counter() - began:.0f} s", flush=True)
@@ -100,6 +99,10 @@ together weigh as much as given, times all energies. Weight 0: energies only.
 RMSE, meV/atom
 
 {error_table(rows, "rmse", LEADING)}
+
+RMSE with parents held out, meV/atom
+
+{held_out_table(rows, LEADING)}
 
 Differences along displacements of held-out paths: RMSE, meV/atom. They are themselves
 {1000 * np.sqrt(np.mean(energies**2)):.2f} meV/atom in the root mean square.

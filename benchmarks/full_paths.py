@@ -6,6 +6,9 @@ Part k holds the steps k, k+32, k+64, ... of every path, so that a model can be 
 there while the features of the others are still being computed:
 
     atomscatter featurize OUTPUT/part00.extxyz --store STORES/part00 --path-key path_id --copies 0.1
+
+A store of several parts is named after them: STORES/part04-20-12-28 of OUTPUT/part04.extxyz, part20, part12
+and part28. The stores behind paper.md are in single precision: precision = "single" in the --config file.
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 
 PARTS = 32
+
+
+def files_of_store(name: str) -> list[str]:
+    """Names of the files whose structures a store holds, in their order."""
+    return [f"part{number}.extxyz" for number in name.removeprefix("part").split("-")]
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from common import RESULTS, machine, machine_line, read_frames, table, write_atomically, write_results
-from error_tables import error_table, errors, property_table
+from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import pod, pod_forces
 from peer_fits import Ridge, Sets, Sums, linear
 from peers import FILES, STEPS, Peer, evenly, read_sets
@@ -30,6 +30,7 @@ from service.feature_store import FeatureStore
 from service.training import FitSettings, TrainingData, training_data
 from workers.train import sort_by_path
 
+LEADING = {"weight of forces": "weight"}
 POD = (5.0, (8, 6, 4), (5, 3))
 WITH_FORCES = (0, 4, 10, 19)  # of the STEPS of each path: from hot to relaxed
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -226,11 +227,15 @@ neural network's, in both.
 
 RMSE, meV/atom
 
-{error_table(rows, "rmse", {"weight of forces": "weight"})}
+{error_table(rows, "rmse", LEADING)}
+
+RMSE with parents held out, meV/atom
+
+{held_out_table(rows, LEADING)}
 
 Properties
 
-{property_table(rows, {"weight of forces": "weight"})}
+{property_table(rows, LEADING)}
 """
 
 

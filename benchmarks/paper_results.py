@@ -72,11 +72,7 @@ def _paths(training: TrainingReport) -> dict[str, Any]:
 
 
 def _errors(name: str, part: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
-    row = _row(errors_of(name, part, fold_of_path=folds))
-    error = part.predicted - part.energies
-    row["averaged_rmse"] = np.sqrt(np.mean(error**2)) * MEV
-    row["averaged_mae"] = np.abs(error).mean() * MEV
-    return row
+    return _row(errors_of(name, part, fold_of_path=folds))
 
 
 def _row(errors: Errors) -> dict[str, Any]:

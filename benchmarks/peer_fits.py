@@ -51,8 +51,11 @@ class Sets:
         """Share of the atoms that are lithium."""
         return np.array([np.mean(s.atoms.numbers == 3) for s in self.structures[kind]])
 
-    def evaluated(self, predicted: Mapping[str, np.ndarray]) -> dict[str, Evaluated]:
-        """From predictions of every fold, shape (n_folds, n), eV/atom; paths by the fold that tests them."""
+    def evaluated(
+        self, predicted: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray] | None
+    ) -> dict[str, Evaluated]:
+        """From predictions of every fold, shape (n_folds, n), eV/atom; paths by the fold that tests them.
+        ``scores``: of extrapolation, shape (n,), for a model that has them."""
         result = {}
         for kind, folds in predicted.items():
             test, mean = None, folds.mean(axis=0)
@@ -61,7 +64,8 @@ class Sets:
                 mean = folds[test, np.arange(len(test))]
             spread = folds.std(axis=0)
             found = self.structures[kind]
-            result[kind] = Evaluated(found, folds, mean, spread, np.zeros(len(found)), test)
+            score = np.full(len(found), np.nan) if scores is None else scores[kind]
+            result[kind] = Evaluated(found, folds, mean, spread, score, test)
         return result
 
 
@@ -101,6 +105,21 @@ class Differences:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What a model says about all sets.
+
+    Attributes:
+        predicted: energies by every fold, shape (n_folds, n), for each set, eV/atom.
+        about: for the row of a table: the fit, and what it chose.
+        scores: of extrapolation, shape (n,), for each set, where the model has them.
+    """
+
+    predicted: dict[str, np.ndarray]
+    about: dict
+    scores: dict[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
 class Ridge:
     """Ridge regression of energies per atom; the energy of each species (composition) is not penalised.
 
@@ -113,10 +132,10 @@ class Ridge:
     scalings: Sequence[str] = ("standard", "common")
     others: Rows | None = None
 
-    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
-        """Predictions of every fold, shape (n_folds, n), for each set, and what was chosen for each fold."""
+    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> Fitted:
+        """Fit to the paths and predict each set; the features of each have shape (n, d)."""
         weights, intercepts, chosen = self.fit(sets, features["paths"])
-        return linear(sets, features, weights, intercepts), {"fit": "ridge", "chosen": chosen}
+        return Fitted(linear(sets, features, weights, intercepts), {"fit": "ridge", "chosen": chosen})
 
     def fit(self, sets: Sets, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[dict]]:
         """For the features of the paths, shape (n, d): weights, shape (n_folds, d), those of the columns of
@@ -225,7 +244,7 @@ class Bagged:
 
     settings: FitSettings
 
-    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
+    def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> Fitted:
         """As for Ridge; composition is one more column."""
         columns = {k: np.column_stack([sets.composition(k), x]) for k, x in features.items()}
         structures = sets.structures["paths"]
@@ -240,6 +259,9 @@ class Bagged:
         )
         ensemble, report = train_on(data, self.settings)
         assert np.array_equal(report.fold_of_structure, sets.fold)
-        predicted = {kind: ensemble.fold_predictions(x) for kind, x in columns.items()}
         size = report.n_selected.mean()
-        return predicted, {"fit": f"{ensemble.n_models} x {size:.0f}", "features_per_model": float(size)}
+        return Fitted(
+            {kind: ensemble.fold_predictions(x) for kind, x in columns.items()},
+            {"fit": f"{ensemble.n_models} x {size:.0f}", "features_per_model": float(size)},
+            {kind: ensemble.extrapolation.scores(x) for kind, x in columns.items()},
+        )

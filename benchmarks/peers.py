@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
-from error_tables import error_table, errors, held_out_table, property_table
+from error_tables import error_table, errors, extrapolation_table, held_out_table, property_table
 from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
 
@@ -159,14 +159,14 @@ def run(peer, sets, steps, options):
         ),
     }
     begin = time.perf_counter()
-    predicted, about = fits[peer.fit].predict(chosen, features)
+    fitted = fits[peer.fit].predict(chosen, features)
     return {
         "steps": steps,
         "descriptor": peer.name,
         "columns": features["paths"].shape[1],
         "fit_seconds": time.perf_counter() - begin,
-        **about,
-        **errors(chosen, predicted),
+        **fitted.about,
+        **errors(chosen, fitted.predicted, fitted.scores),
     }
 
 
@@ -230,7 +230,8 @@ or all alike, whichever is better there; the energy of each species is not penal
 (number of models and of columns that each one chose), composition as one more column. "Inner": DScribe's
 average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
 of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
-Seconds: `peers.py --timing`, one core.
+Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
+fields.
 
 RMSE, meV/atom
 
@@ -243,6 +244,10 @@ MAE, meV/atom
 RMSE with parents held out, meV/atom
 
 {held_out_table(rows, LEADING)}
+
+Flagged as extrapolating, % of the structures, by models that have such a score (rows made since it is kept)
+
+{extrapolation_table(rows, LEADING)}
 
 Properties, and cost
 

@@ -47,7 +47,8 @@ def main():
         spaced = np.geomspace(1, pruning.n_blocks, given.points).round().astype(int)
         for size in pruning.curve(np.unique(spaced).tolist()):
             rows.append(row_of(pruning.model(size), size.rmse, others) | {"rise": size.rise})
-    write(rows, given.results)
+    about = f"Model {ensemble.model_id} of {len(pruning.folds)} structures, stores {', '.join(names)}."
+    write(rows, about, given.results)
 
 
 def labelled(store):
@@ -77,7 +78,7 @@ def milliseconds(model, repeats=7):
     return 1000 * min(times)
 
 
-def write(rows, results):
+def write(rows, trained_on, results):
     header = ["features", "ms", "paths", "rise (%)", *SETS]
     cells = [
         [r["features"], r["milliseconds"], r["paths"], 100 * r["rise"], *(r[name] for name in SETS)]
@@ -96,8 +97,9 @@ def write(rows, results):
         [
             "# Accuracy and latency of pruned models",
             "RMSE in meV/atom (held-out paths: mean over the folds; others: averaged model), processor time "
-            "of a prediction of 64 atoms. First row: the whole model. Labels: ANN potential "
-            "(PBE-trained), not DFT.",
+            "of a prediction of 64 atoms. First row: the whole model. What is kept is chosen by the mean of "
+            "all models, so that held-out paths have a part in it. Labels: ANN potential (PBE-trained), not "
+            f"DFT. {trained_on}",
             table(header, cells),
             said,
             "![RMSE against time](pruning.png)",

@@ -5,7 +5,8 @@
 FEATURES/stores holds the stores of the relaxation paths, part00 ... (made by benchmarks/full_paths.py and
 ``atomscatter featurize``), and gets those of the other sets. Models go to RUN_DIRECTORY; numbers, plots and
 the page (paper.md) to --results. A variant whose numbers are in RUN_DIRECTORY is not trained again, so that
-the command can be repeated, or run for one variant after the other. Without variants: plots and page only.
+the command can be repeated, or run for one variant after the other; numbers of other stores or settings are
+refused. Without variants: plots and page only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def main() -> None:
     given = arguments()
     configure_logging("normal")
     numbers = {name: given.run / f"{name}.json" for name in VARIANTS}
-    missing = [name for name in given.variants if not numbers[name].exists()]
+    missing = [name for name in given.variants if not is_there(name, numbers[name], given)]
     if missing:
         train_variants(given, {name: numbers[name] for name in missing})
     results = {name: json.loads(file.read_text()) for name, file in numbers.items() if file.exists()}
@@ -98,10 +99,28 @@ def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
     return replace(settings, selection="full") if variant == "non-randomised" else settings
 
 
+def parts_of(given: argparse.Namespace) -> list[str]:
+    return list(given.parts or sorted(path.name for path in (given.features / "stores").glob("part*")))
+
+
+def is_there(variant: str, file: Path, given: argparse.Namespace) -> bool:
+    """Whether the numbers of a variant are there, made as is asked for."""
+    if not file.exists():
+        return False
+    if json.loads(file.read_text()).get("of") != recipe(variant, given):
+        sys.exit(f"{file} was made with other stores or settings; take another RUN_DIRECTORY")
+    return True
+
+
+def recipe(variant: str, given: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers of a variant depend on."""
+    return {"stores": parts_of(given), "fit": asdict(settings_of(variant, given))}
+
+
 def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None:
     """Train each variant, save its model, and write its numbers to its file."""
     stores = given.features / "stores"
-    parts = given.parts or sorted(path.name for path in stores.glob("part*"))
+    parts = parts_of(given)
     if not parts:
         sys.exit(f"{stores} holds no store part00 ...")
     data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
@@ -125,6 +144,7 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
             values["moves"] = moves_of_copies(fold_weights(ensemble), data, folds)
         about = {
             "model": ensemble.model_id,
+            "of": recipe(variant, given),
             "settings": described(data, fit, parts),
             "machine": common.machine_line(common.machine("ray", "zarr")),
         }
@@ -153,9 +173,10 @@ def other_sets(
 
 def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str:
     """What was trained on, transform and fit."""
-    config = data.scattering_config
+    config, n = data.scattering_config, len(data.energies)
+    copies = f"{len(data.difference_paths)} translated copies" if fit.invariance > 0 else "no copies"
     return (
-        f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures). "
+        f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures): {n} structures, {copies}. "
         f"Transform: β {config['beta']} Å, {config['scales']} scales, {config['precision']} precision; "
         f"{np.count_nonzero(data.feature_orders <= int(fit.orders[-1]))} features to choose from, "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
