@@ -42,7 +42,7 @@ def errors(
         errors_of("bulk modulus", evaluated["bulk"], fold_of_path=sets.fold_of_path),
     ]
     moduli = bulk_moduli(strains)
-    shares = np.nanmean(np.abs(moduli.folds / moduli.reference - 1), axis=1)
+    percent = np.array([moduli.mean_errors(values)[1] for values in moduli.folds])
     properties = [barrier_errors(evaluated["diffusion"].groups("mep")), modulus_errors(moduli)]
     rows = [errors_json(e) for e in energies]
     if scores is None:
@@ -51,7 +51,7 @@ def errors(
     return {
         "energies": rows,
         "properties": [property_json(p) for p in properties],
-        "modulus_mae_share": {"mean": float(shares.mean()), "std": float(shares.std())},
+        "modulus_mae_percent": {"mean": float(percent.mean()), "std": float(percent.std())},
     }
 
 
@@ -124,7 +124,7 @@ def property_table(rows: Sequence[Mapping[str, Any]], leading: Mapping[str, str]
     lines = []
     for row in rows:
         barriers, moduli = row["properties"]
-        share = {f"mae_{k}": 100 * v for k, v in row["modulus_mae_share"].items()}
-        shown = plus_minus(barriers, "mae", 2), plus_minus(moduli, "mae"), plus_minus(share, "mae")
+        percent = {f"mae_{k}": v for k, v in row["modulus_mae_percent"].items()}
+        shown = plus_minus(barriers, "mae", 2), plus_minus(moduli, "mae"), plus_minus(percent, "mae")
         lines.append([*(row[key] for key in leading.values()), *shown, moduli["failed_fits"]])
     return table([*leading, *header], lines)

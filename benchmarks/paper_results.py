@@ -13,7 +13,6 @@ import numpy as np
 from service.evaluation import (
     Errors,
     Evaluated,
-    Moduli,
     barrier_errors,
     bulk_moduli,
     errors_of,
@@ -137,7 +136,7 @@ def migration_paths(diffusion: Evaluated, training: TrainingReport) -> list[dict
 def moduli(bulk: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
     """Fig. 10 (left): bulk moduli, GPa, and their errors in GPa and percent."""
     found = bulk_moduli(sorted(bulk.groups("path_id"), key=lambda s: s.info("alpha")[0]))
-    by_fold = [_modulus_errors(found, values) for values in found.folds]
+    by_fold = [found.mean_errors(values) for values in found.folds]
     values: dict[str, Any] = {
         "alpha": found.alpha,
         "reference": found.reference,
@@ -147,22 +146,13 @@ def moduli(bulk: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
         "fold_mae_percent": [e[1] for e in by_fold],
         "without": int(np.isnan(found.averaged).sum()),
     }
-    values["mae_gpa"], values["mae_percent"] = _modulus_errors(found, found.averaged)
+    values["mae_gpa"], values["mae_percent"] = found.mean_errors(found.averaged)
     part = parents_held_out(bulk, folds)
     if part is not None:
         held_out = bulk_moduli(sorted(part.groups("path_id"), key=lambda s: s.info("alpha")[0]))
-        errors = _modulus_errors(held_out, held_out.averaged)
+        errors = held_out.mean_errors(held_out.averaged)
         values["held_out_mae_gpa"], values["held_out_mae_percent"] = errors
     return values
-
-
-def _modulus_errors(found: Moduli, predicted: np.ndarray) -> tuple[float, float]:
-    """Mean absolute error in GPa and percent of the modulus, over the structures that have one."""
-    error = np.abs(predicted - found.reference)
-    known = np.isfinite(error)
-    if not known.any():
-        return float("nan"), float("nan")
-    return float(error[known].mean()), float(100 * np.mean(error[known] / found.reference[known]))
 
 
 def energy_volume(bulk: Evaluated) -> list[dict[str, Any]]:

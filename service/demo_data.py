@@ -24,7 +24,8 @@ LABELS_NOTE = (
 PARENTS_NOTE = (
     "Diffusion, large and bulk structures derive from relaxed structures of the paths: the parent of such "
     "a structure may be among the training paths of a fold, as in the paper. With parents held out, each "
-    "structure is predicted only by the fold that did not train on its parent."
+    "structure is predicted only by the fold that did not train on its parent; large states made from "
+    "scratch have none and do not count there, and the diffusion structures have three parents in all."
 )
 
 

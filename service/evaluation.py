@@ -243,6 +243,15 @@ class Moduli:
     averaged: Float
     """Of the averaged model, shape (n,)."""
 
+    def mean_errors(self, predicted: Float) -> tuple[float, float]:
+        """Mean absolute error of some moduli, shape (n,): in GPa, and in percent of the reference; over the
+        structures that have one, NaN if none has."""
+        errors = np.abs(predicted - self.reference)
+        known = np.isfinite(errors)
+        if not known.any():
+            return float("nan"), float("nan")
+        return float(errors[known].mean()), float(100 * np.mean(errors[known] / self.reference[known]))
+
 
 def bulk_moduli(series: Sequence[Evaluated]) -> Moduli:
     """Bulk moduli from strain series, by the same fit for reference and models."""
@@ -256,14 +265,13 @@ def bulk_moduli(series: Sequence[Evaluated]) -> Moduli:
 
 def modulus_errors(moduli: Moduli) -> PropertyErrors:
     """Errors of bulk moduli, GPa, over the structures that have one; the others are counted."""
-    differences = np.abs(moduli.folds - moduli.reference)
     return PropertyErrors(
         "bulk moduli",
         "GPa",
         len(moduli.reference),
-        np.array([_mean_of_known(d) for d in differences]),
-        _mean_of_known(np.abs(moduli.averaged - moduli.reference)),
-        int(np.isnan(differences).sum()),
+        np.array([moduli.mean_errors(values)[0] for values in moduli.folds]),
+        moduli.mean_errors(moduli.averaged)[0],
+        int(np.isnan(moduli.folds - moduli.reference).sum()),
     )
 
 
@@ -272,8 +280,3 @@ def _modulus(series: Evaluated, energies_per_atom: Float) -> float:
         return bulk_modulus(series.volumes, energies_per_atom * series.n_atoms)
     except DataError:  # no minimum among the strains
         return float("nan")
-
-
-def _mean_of_known(values: Float) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
