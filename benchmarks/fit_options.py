@@ -47,7 +47,7 @@ from workers.train import design_matrix, sort_by_path, train_on
 Predicted = dict[str, np.ndarray]
 LEADING = {"fit": "fit", "features": "size"}
 BATCH, MAX_GROUPS = 25, 120
-NEAR = 0.001  # eV/atom between structures of a path that are kept, for "without near-duplicates"
+NEAR = 0.001, 0.01  # eV/atom between structures of a path that are kept, for "without near-duplicates"
 
 
 @dataclass(frozen=True)
@@ -191,27 +191,38 @@ def with_ridge(study: Study) -> Outcome:
     return Outcome(mean, str(study.features["paths"].shape[1]))
 
 
-def without_near_duplicates(study: Study) -> Outcome:
-    """Of each path, only structures that differ by NEAR from the last that was kept; and the last one."""
-    data, kept = study.data, []
+def without_near_duplicates(near: float) -> Callable[[Study], Outcome]:
+    """Of each path, only structures that differ by ``near`` from the last that was kept; and the last one."""
+
+    def predict(study: Study) -> Outcome:
+        part = apart(study.data, near)
+        ensemble = study.trained(part, replace(study.settings, invariance=0.0))
+        size = f"{mean_size(ensemble)} ({len(part.energies)} structures)"
+        return Outcome(study.predicted(ensemble), size)
+
+    return predict
+
+
+def apart(data: TrainingData, near: float) -> TrainingData:
+    """Structures of each path whose energies differ by ``near``, eV/atom, from one to the next; and its
+    last."""
+    kept = []
     path = np.array(data.path_ids)
     for name in np.unique(path):
         rows = np.flatnonzero(path == name)
         last = np.inf
         for row in rows:
-            if abs(data.energies[row] - last) >= NEAR or row == rows[-1]:
+            if abs(data.energies[row] - last) >= near or row == rows[-1]:
                 kept.append(row)
                 last = data.energies[row]
     kept = np.sort(kept)
-    part = replace(
+    return replace(
         data,
         features=data.features[kept],
         energies=data.energies[kept],
         path_ids=tuple(data.path_ids[i] for i in kept),
         compositions=tuple(data.compositions[i] for i in kept),
     )
-    ensemble = study.trained(part, replace(study.settings, invariance=0.0))
-    return Outcome(study.predicted(ensemble), f"{mean_size(ensemble)} ({len(kept)} structures)")
 
 
 def by_groups(study: Study) -> Outcome:
@@ -251,7 +262,7 @@ OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "ridge on columns of a tenth of the models": of_chosen(0.1, ridge=True),
     "ridge on all columns": ridge_of_all,
     "mean of the paper's and ridge on all columns": with_ridge,
-    "without near-duplicates": without_near_duplicates,
+    **{f"without near-duplicates, {1000 * near:g} meV/atom": without_near_duplicates(near) for near in NEAR},
     "groups of four powers": by_groups,
 }
 
@@ -291,8 +302,9 @@ Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
 Ridge: penalty by cross validation over whole paths within each training set (peer_fits.py). Columns "of a
 tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen;
 for ridge on them, the folds that set its penalty took part in that choice.
-Without near-duplicates: of each path, only structures whose energy differs by {1000 * NEAR:g} meV/atom
-from that of the last one kept, and the last of all; errors are over all structures. Groups: the columns of
+Without near-duplicates: of each path, only structures whose energy differs by so much from that of the last
+one kept, and the last of all, so that the slow end of a path weighs as its energies spread; errors are over
+all structures. Groups: the columns of
 one invariant that differ in the power q only enter together.
 
 RMSE, meV/atom

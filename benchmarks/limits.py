@@ -21,7 +21,7 @@ from ase import Atoms
 from common import RESULTS, machine, machine_line, read_frames, table, write_atomically, write_results
 from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import pod, pod_forces
-from peer_fits import Ridge, Sets, Sums, linear
+from peer_fits import PENALTIES, Ridge, Sets, Sums, linear
 from peers import FILES, STEPS, Peer, evenly, read_sets
 
 from atomscatter.resampling import path_folds
@@ -35,7 +35,7 @@ POD = (5.0, (8, 6, 4), (5, 3))
 WITH_FORCES = (0, 4, 10, 19)  # of the STEPS of each path: from hot to relaxed
 WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 N_PATHS = (74, 148, 222, 296)
-PENALTY = 1e-7  # of columns with unit variance, per structure; near the best for 74 paths and for 296
+COLUMNS = ("n_paths", "train_rmse", "test_rmse", "train_std", "test_std", "penalty")  # of their table
 
 
 # --------------------------------------------------------------------------- number of paths
@@ -43,7 +43,8 @@ PENALTY = 1e-7  # of columns with unit variance, per structure; near the best fo
 
 def paths_study(data: TrainingData) -> list[list[float]]:
     """Rows: number of training paths; RMSE on the structures trained on and on held-out paths, eV/atom, and
-    the standard deviations of both over the folds."""
+    the standard deviations of both over the folds; the penalty, that with the lowest error on held-out paths.
+    """
     order, offsets, compositions = sort_by_path(data, 0)
     fold_of_path = path_folds(compositions, FitSettings.folds, FitSettings.seed)
     path = np.repeat(np.arange(len(compositions)), np.diff(offsets))
@@ -53,14 +54,16 @@ def paths_study(data: TrainingData) -> list[list[float]]:
     U, Z = np.ones((len(X), 1)), (X - X.mean(axis=0)) / X.std(axis=0)
     found = []
     for n_paths in N_PATHS:
-        of_folds = []
+        of_folds = []  # by fold, the errors on both for each penalty
         for fold in range(FitSettings.folds):
             others = np.random.default_rng(fold).permutation(np.flatnonzero(fold_of_path != fold))
             train, test = np.isin(path, others[:n_paths]), fold_of_path[path] == fold
-            u, w = Sums.of(U[train], Z[train], y[train]).solve([PENALTY])
-            error = U @ u[:, 0] + Z @ w[:, 0] - y
-            of_folds.append([np.sqrt(np.mean(error[rows] ** 2)) for rows in (train, test)])
-        found.append([n_paths, *np.mean(of_folds, axis=0), *np.std(of_folds, axis=0)])
+            u, w = Sums.of(U[train], Z[train], y[train]).solve(PENALTIES)
+            error = U @ u + Z @ w - y[:, None]
+            of_folds.append([np.sqrt(np.mean(error[rows] ** 2, axis=0)) for rows in (train, test)])
+        mean, std = np.mean(of_folds, axis=0), np.std(of_folds, axis=0)
+        best = np.nanargmin(mean[1])
+        found.append([n_paths, *mean[:, best], *std[:, best], PENALTIES[best]])
         print(*found[-1], flush=True)
     return found
 
@@ -178,10 +181,10 @@ def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], 
 
 def page(curve, rows, sizes, about, n_structures: int, steps: int) -> str:
     of_paths = table(
-        ["training paths", "trained on", "held out"],
+        ["training paths", "trained on", "held out", "penalty"],
         [
-            [n, *(f"{1000 * rmse:.1f} ± {1000 * std:.1f}" for rmse, std in zip((a, b), (c, d), strict=True))]
-            for n, a, b, c, d in curve
+            [n, *(f"{1000 * rmse:.1f} ± {1000 * std:.1f}" for rmse, std in ((a, c), (b, d))), penalty]
+            for n, a, b, c, d, penalty in curve
         ],
     )
     stages = [f"step {step}: {size:.3f}" for step, size in zip(WITH_FORCES, sizes, strict=True)]
@@ -207,7 +210,9 @@ def page(curve, rows, sizes, about, n_structures: int, steps: int) -> str:
 ## The number of paths
 
 Ridge regression with our features, {n_structures} structures of the relaxation paths; mean over the folds.
-RMSE, meV/atom, ± standard deviation over the folds.
+RMSE, meV/atom, ± standard deviation over the folds. The penalty (of columns with unit variance, per
+structure) is the one of {len(PENALTIES)} with the lowest error on held-out paths: a smaller one follows the
+structures trained on better, and held-out ones worse.
 
 {of_paths}
 
@@ -259,10 +264,7 @@ def main() -> None:
     results = {
         "machine": about,
         "parts": given.parts,
-        "paths": [
-            dict(zip(("n_paths", "train_rmse", "test_rmse", "train_std", "test_std"), row, strict=True))
-            for row in curve
-        ],
+        "paths": [dict(zip(COLUMNS, row, strict=True)) for row in curve],
         "force_size": forces.size.tolist(),
         "forces": rows,
     }
