@@ -186,18 +186,27 @@ def timing(options):
             compute(structure)
             if turn:
                 seconds[name].append(time.perf_counter() - begin)
-    about = machine(*PACKAGES)
-    rows = [[name, float(np.median(s)), min(s)] for name, s in seconds.items()]
+    timing_report(seconds, compared, machine(*PACKAGES), options)
+
+
+def timing_report(seconds, compared, about, options):
+    """``seconds``: of each round, by descriptor; ``compared``: the peers that the descriptors belong to."""
+    first_of = {}
+    for label, peer in compared.items():
+        if peer.columns is None:
+            for descriptor in peer.descriptors:
+                first_of.setdefault(descriptor.name, label.rpartition(", ")[0])
+    rows = [[name, first_of[name], float(np.median(s)), min(s)] for name, s in seconds.items()]
     markdown = f"""# Seconds for one structure: peers and atomscatter
 
 {machine_line(about)}
 
-64 atoms, 11 A cubic cell, one core, {options.rounds} rounds in turn.
-`scattering-...`: the package default and the changes of transform_options.md.
+64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default" and "and ...":
+of transform_options.md, in single precision, where such a descriptor stands beside the default.
 
-{table(["descriptor", "median s", "fastest s"], rows)}
+{table(["descriptor", "of", "median s", "fastest s"], rows)}
 """
-    data = {"machine": about, "seconds": {name: median for name, median, _ in rows}, "rounds": seconds}
+    data = {"machine": about, "seconds": {name: median for name, _, median, _ in rows}, "rounds": seconds}
     write_results("peers_timing", markdown, data, options.out)
 
 
