@@ -201,8 +201,8 @@ def timing_report(seconds, compared, about, options):
 
 {machine_line(about)}
 
-64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default" and "and ...":
-of transform_options.md, in single precision, where such a descriptor stands beside the default.
+64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default", "and ..."
+and the like: of transform_options.md, in single precision; "and": beside the default.
 
 {table(["descriptor", "of", "median s", "fastest s"], rows)}
 """
