@@ -64,7 +64,7 @@ def page(results: Mapping[str, Mapping[str, Any]], plots: str) -> str:
         *(_variant(name, results[name]) for name in VARIANTS if name in results),
     ]
     if "full" in results:
-        parts += [_barriers(results), _moduli(results), _model_figures(plots)]
+        parts += [_barriers(results), _moduli(results), _strain(results), _model_figures(plots)]
     parts.append(_data_figures(plots))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -203,6 +203,35 @@ def _moduli(results: Mapping[str, Mapping[str, Any]]) -> str:
             markdown_table(headers, rows),
             "Birch-Murnaghan within 5 % of side-length strain of the minimum, for reference and models; "
             "paper: 3.3 GPa, parabola within 4 %.",
+        ]
+    )
+
+
+def _strain(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The even part of the energy of strain: of a quadratic one, 1 : 4 : 9 : 16 at equal steps."""
+
+    def even_part(curves: Sequence[np.ndarray]) -> list[str]:
+        middle = len(curves[0]) // 2
+        steps = range(1, middle + 1)
+        parts = np.array([[(e[middle - k] + e[middle + k]) / 2 - e[middle] for k in steps] for e in curves])
+        mean = 1000 * parts.mean(axis=0)
+        return [f"{value:.0f} ({value / mean[0]:.1f})" for value in mean]
+
+    curves = results["full"]["energy_volume"]
+    n_steps = len(curves[0]["volume"]) // 2
+    rows = [["reference", *even_part([np.array(c["reference"]) for c in curves])]]
+    for name, result in results.items():
+        folds = [np.mean(c["folds"], axis=0) for c in result["energy_volume"]]
+        rows.append([name, *even_part(folds)])
+    strains = [f"{k} of {n_steps} steps" for k in range(1, n_steps + 1)]
+    return "\n".join(
+        [
+            "## Energy of strain",
+            "",
+            markdown_table(("", *strains), rows),
+            "(E(+s) + E(-s)) / 2 - E(0), meV/atom, mean over the lithium contents, side lengths strained by "
+            "s up to 9 % in equal steps; in brackets, relative to the first step. A quadratic energy would "
+            "have 1, 4, 9 and 16: the reference's relaxed structures lie in sharp wells.",
         ]
     )
 
