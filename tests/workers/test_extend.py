@@ -101,6 +101,14 @@ def test_errors_of_the_card_are_those_on_held_out_paths(trained):
         assert errors["n_structures"] == rows.sum()
 
 
+def test_the_card_counts_what_the_models_have_now(trained):
+    extended, changed = extend(trained, [BASE], [NEW])
+    used = np.count_nonzero(extended.weights, axis=1) + (extended.bias != 0)
+    assert extended.n_selected[changed].tolist() == used[changed].tolist()
+    assert extended.card["errors"]["n_selected_mean"] == pytest.approx(extended.n_selected.mean())
+    assert extended.card["n_invariance_conditions"] == 0  # neither store has copies
+
+
 def test_fold_of_a_new_path_keeps_folds_even():
     folds, compositions = [0, 1, 2, 0, 1], ["A", "A", "A", "B", "B"]
     assert fold_of_new_path("B", compositions, folds) == 2
