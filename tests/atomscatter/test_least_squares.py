@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atomscatter.greedy import GreedyPath, greedy_gram
-from atomscatter.least_squares import GRAM_TOLERANCE, qr_path, seminormal_weights
+from atomscatter.least_squares import GRAM_TOLERANCE, NEGLIGIBLE_CORRECTION, qr_path, seminormal_weights
 
 N_TRAIN, N_OTHERS, SIZE = 1500, 300, 40
 OTHERS = np.arange(N_TRAIN, N_TRAIN + N_OTHERS)
@@ -75,6 +75,31 @@ def test_a_bad_factor_is_noticed_in_any_direction(seed) -> None:
     np.testing.assert_allclose(bad.weights(SIZE), path.weights(SIZE), rtol=1e-9)
     assert seminormal_weights(bad, SIZE, X, y, row_weights, OTHERS) is None
     assert seminormal_weights(path, SIZE, X, y, row_weights, OTHERS) is not None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_corrected_until_nothing_changes(seed) -> None:
+    # Every correction leaves some hundredth of the error, so that two of them would not do.
+    X, y, row_weights = ill_conditioned(seed, 1e3)
+    path = chosen_from_gram(X, y, row_weights)
+    chosen = X[:, path.order]
+    exact = qr_path(*weighted(chosen, y, row_weights), path.order).weights(SIZE)
+    rng = np.random.default_rng(seed)
+    noise = 2e-3 / SIZE * rng.normal(size=(SIZE, SIZE))
+    R = np.linalg.qr((np.eye(SIZE) + noise) @ path.R)[1]
+    off = np.linalg.solve(path.R, 1e-3 * rng.normal(size=SIZE))
+    found = seminormal_weights(factored(path, R, R @ (exact + off)), SIZE, X, y, row_weights, OTHERS)
+    assert 1e-5 < np.abs(chosen @ off).max() < GRAM_TOLERANCE
+    assert np.abs(chosen @ (found - exact)).max() <= NEGLIGIBLE_CORRECTION
+
+
+def test_a_path_that_is_wrong_behind_the_chosen_size_is_refused() -> None:
+    # The errors of its larger sizes, among which the size was chosen, would mean nothing.
+    X, y, row_weights = ill_conditioned(4, 10.0)
+    path = chosen_from_gram(X, y, row_weights)
+    assert seminormal_weights(path, 9, X, y, row_weights, OTHERS) is not None
+    projection = path.projection + np.eye(SIZE)[-1] * 1e3
+    assert seminormal_weights(factored(path, path.R, projection), 9, X, y, row_weights, OTHERS) is None
 
 
 @pytest.mark.parametrize(
