@@ -7,6 +7,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # In these directories all modules share what takes long to start or to make.
 TOGETHER = ("tests/cli/", "tests/deploy/")
+# Modules that take minutes go first: begun last, one of them would keep a single worker busy at the end.
+FIRST = ("tests/browser/", "tests/deploy/", "tests/faults/", "tests/integration/")
 
 
 class ByModule(LoadScopeScheduling):
@@ -21,8 +23,13 @@ class ByModule(LoadScopeScheduling):
         return next((directory for directory in TOGETHER if module.startswith(directory)), module)
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
 @pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
 def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # by the number of tests
     return ByModule(config, log)
 
 

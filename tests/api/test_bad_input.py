@@ -13,7 +13,7 @@ import pytest
 
 from service.settings import ServeSettings
 from tests.api.conftest import assert_problem, serving
-from tests.api.usage import Usage
+from tests.api.usage import Usage, slowness
 
 CELL = [[10.0, 0, 0], [0, 10.0, 0], [0, 0, 10.0]]
 SITES = [[0.0, 0, 0], [2.5, 2.5, 2.5]]
@@ -29,12 +29,13 @@ def reader(client):
 
 @pytest.fixture
 def ask(server, client, reader):
-    """POST; what the whole service spends on it is at most a second of processor time, and 200 MB."""
+    """POST; what the whole service spends on it is at most a second of processor time, as an idle machine of
+    2.5 GHz counts it, and 200 MB."""
 
     def post(path, seconds=1.0, **request):
         with Usage(server[0].pid) as usage:
             answer = client.post(path, **request)
-        assert usage.seconds <= seconds
+        assert usage.seconds <= seconds or usage.seconds <= seconds * slowness()
         assert usage.megabytes <= 200
         return answer
 
