@@ -79,18 +79,39 @@ def test_a_bad_factor_is_noticed_in_any_direction(seed) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_corrected_until_nothing_changes(seed) -> None:
-    # Every correction leaves some hundredth of the error, so that two of them would not do.
+    # Every correction leaves some hundredth of an error along u, so that two of them would not do.
     X, y, row_weights = ill_conditioned(seed, 1e3)
     path = chosen_from_gram(X, y, row_weights)
     chosen = X[:, path.order]
     exact = qr_path(*weighted(chosen, y, row_weights), path.order).weights(SIZE)
-    rng = np.random.default_rng(seed)
-    noise = 2e-3 / SIZE * rng.normal(size=(SIZE, SIZE))
-    R = np.linalg.qr((np.eye(SIZE) + noise) @ path.R)[1]
-    off = np.linalg.solve(path.R, 1e-3 * rng.normal(size=SIZE))
+    u = np.eye(SIZE)[20]
+    R = np.linalg.qr((np.eye(SIZE) + 4e-3 * np.outer(u, u)) @ path.R)[1]
+    off = np.linalg.solve(path.R, 5e-3 * u)
     found = seminormal_weights(factored(path, R, R @ (exact + off)), SIZE, X, y, row_weights, OTHERS)
-    assert 1e-5 < np.abs(chosen @ off).max() < GRAM_TOLERANCE
+    assert 1e-4 < np.abs(chosen @ off).max() < GRAM_TOLERANCE
+    assert (8e-3) ** 2 * np.abs(chosen @ off).max() > NEGLIGIBLE_CORRECTION
     assert np.abs(chosen @ (found - exact)).max() <= NEGLIGIBLE_CORRECTION
+
+
+def test_without_others() -> None:
+    X, y, row_weights = ill_conditioned(5, 1e3)
+    path = chosen_from_gram(X, y, row_weights)
+    found = seminormal_weights(path, SIZE, X, y, row_weights, OTHERS[:0])
+    np.testing.assert_array_equal(found, seminormal_weights(path, SIZE, X, y, row_weights, OTHERS))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_factor_that_is_bad_behind_the_chosen_size_is_noticed(seed) -> None:
+    # In a direction that the energies do not show, as in the test below.
+    X, y, row_weights = ill_conditioned(seed, 10.0)
+    path = chosen_from_gram(X, y, row_weights)
+    behind = np.where(np.arange(SIZE) >= 9, np.random.default_rng(seed).normal(size=SIZE), 0.0)
+    parallel = np.where(np.arange(SIZE) >= 9, path.projection, 0.0)
+    wrong = np.linalg.qr(np.column_stack([parallel, behind]))[0][:, 1]
+    R = np.linalg.qr((np.eye(SIZE) - 0.9 * np.outer(wrong, wrong)) @ path.R)[1]
+    bad = factored(path, R, np.linalg.solve(R.T, path.R.T @ path.projection))
+    np.testing.assert_allclose(bad.weights(SIZE), path.weights(SIZE), rtol=1e-9)
+    assert seminormal_weights(bad, 9, X, y, row_weights, OTHERS) is None
 
 
 def test_a_path_that_is_wrong_behind_the_chosen_size_is_refused() -> None:

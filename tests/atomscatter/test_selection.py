@@ -302,15 +302,16 @@ def test_column_scales_are_exact_and_bring_columns_to_size_one(values) -> None:
         assert 0.5 <= largest * scale < 1
 
 
-def test_inaccurate_gram_matrix_gives_way_to_qr() -> None:
+@pytest.mark.parametrize(("scale", "used_qr"), [(3e5, False), (3e9, True)])
+def test_inaccurate_gram_matrix_is_corrected_or_gives_way_to_qr(scale, used_qr) -> None:
     rng = np.random.default_rng(0)
     base = rng.normal(size=(100, 12))
     near = base + 3e-5 * rng.normal(size=(100, 12))  # squared: 9e-10 of the column, above the guard
     X = np.hstack([base, near])
-    y = (near - base) @ rng.normal(size=12) * 3e9
+    y = (near - base) @ rng.normal(size=12) * scale
     row_weights, oob = split(0)
     model = fit(X, y, row_weights, oob, source="gram", n_draw=100)
-    assert model.used_qr
+    assert model.used_qr == used_qr
     expected = np.linalg.lstsq(
         X[:, model.columns] * np.sqrt(row_weights)[:, None], y * np.sqrt(row_weights), rcond=None
     )[0]
