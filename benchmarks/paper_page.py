@@ -231,7 +231,7 @@ def _strain(results: Mapping[str, Mapping[str, Any]]) -> str:
             markdown_table(("", *strains), rows),
             "(E(+s) + E(-s)) / 2 - E(0), meV/atom, mean over the lithium contents, side lengths strained by "
             "s up to 9 % in equal steps; in brackets, relative to the first step. A quadratic energy would "
-            "have 1, 4, 9 and 16: the reference's relaxed structures lie in sharp wells.",
+            "have 1, 4, 9 and 16; one that grows less lies in a sharp well at the relaxed structure.",
         ]
     )
 

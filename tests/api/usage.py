@@ -42,7 +42,7 @@ class Usage:
 def slowness():
     """How many times as long a small task takes now as on an idle Xeon of 2.5 GHz, from 1 to 4.
 
-    Two busy processes on one core make each other slow, in processor time, too.
+    Processes that share a core or its caches make each other slow, in processor time, too.
     """
     began = time.thread_time()
     words = " ".join(map(str, range(100_000))).split()

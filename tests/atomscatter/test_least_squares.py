@@ -102,7 +102,7 @@ def test_without_others() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_factor_that_is_bad_behind_the_chosen_size_is_noticed(seed) -> None:
-    # In a direction that the energies do not show, as in the test below.
+    # In a direction that the energies do not show, as in the test of a bad factor above.
     X, y, row_weights = ill_conditioned(seed, 10.0)
     path = chosen_from_gram(X, y, row_weights)
     behind = np.where(np.arange(SIZE) >= 9, np.random.default_rng(seed).normal(size=SIZE), 0.0)
