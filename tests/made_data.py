@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ class MadeStore:
     data_hash: str
     scattering_config: dict = field(default_factory=lambda: SCATTERING.config)
     path: str = "made"
+    copied: tuple[int, ...] = ()  # the last rows are translated copies of these
 
     @property
     def n_atoms(self):
@@ -34,7 +35,7 @@ class MadeStore:
 
     @property
     def originals(self):
-        return np.full(len(self.path_ids), -1)
+        return np.array([-1] * (len(self.path_ids) - len(self.copied)) + list(self.copied))
 
 
 def made_store(names, seed) -> MadeStore:
@@ -47,6 +48,20 @@ def made_store(names, seed) -> MadeStore:
     energies = -4 + 0.3 * hidden[:, 0] - 0.1 * hidden[:, 1] + 0.02 * rng.normal(size=len(hidden))
     ids = [name for name in names for _ in range(5)]
     return MadeStore(ids, ["AB"[len(name) % 2] for name in ids], features, energies, f"hash of {names[0]}")
+
+
+def with_copies(store: MadeStore, rows: tuple[int, ...]) -> MadeStore:
+    """The store and translated copies of some rows, whose features differ a little."""
+    noise = 0.05 * np.random.default_rng(0).normal(size=(len(rows), store.features.shape[1]))
+    every = [*range(len(store.energies)), *rows]
+    return replace(
+        store,
+        path_ids=[store.path_ids[i] for i in every],
+        compositions=[store.compositions[i] for i in every],
+        features=np.vstack([store.features, store.features[list(rows)] + noise]),
+        energies=store.energies[every],
+        copied=rows,
+    )
 
 
 def trained_here(store: MadeStore, settings: FitSettings) -> Ensemble:

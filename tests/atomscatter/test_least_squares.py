@@ -93,6 +93,22 @@ def test_corrected_until_nothing_changes(seed) -> None:
     assert np.abs(chosen @ (found - exact)).max() <= NEGLIGIBLE_CORRECTION
 
 
+def test_corrections_that_converge_too_slowly_are_refused() -> None:
+    # Every correction halves the error along u, which the random vector (of seed 0) does not see.
+    X, y, row_weights = ill_conditioned(2, 10.0)
+    path = chosen_from_gram(X, y, row_weights)
+    exact = path.weights(SIZE)
+    z = np.random.default_rng(0).standard_normal(SIZE)
+    u = np.linalg.qr(np.column_stack([z, np.eye(SIZE)[20]]))[0][:, 1]
+    R = np.linalg.qr((np.eye(SIZE) + (2**0.5 - 1) * np.outer(u, u)) @ path.R)[1]
+    for error, accepted in ((2e-8, True), (5e-3, False)):
+        off = np.linalg.solve(path.R, error * u)
+        assert np.abs(X[:, path.order] @ off).max() < GRAM_TOLERANCE
+        bad = factored(path, R, R @ (exact + off))
+        found = seminormal_weights(bad, SIZE, X, y, row_weights, OTHERS)
+        assert (found is not None) == accepted
+
+
 def test_without_others() -> None:
     X, y, row_weights = ill_conditioned(5, 1e3)
     path = chosen_from_gram(X, y, row_weights)

@@ -10,7 +10,7 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.resampling import fold_of_new_path, new_path_draws
 from service.training import FitSettings, training_data
-from tests.made_data import made_store, trained_here
+from tests.made_data import made_store, trained_here, with_copies
 from workers.extend import extend, resampling_of
 
 SETTINGS = FitSettings(folds=3, bootstraps=12, max_features=9, seed=4, invariance=0)
@@ -107,6 +107,30 @@ def test_the_card_counts_what_the_models_have_now(trained):
     assert extended.n_selected[changed].tolist() == used[changed].tolist()
     assert extended.card["errors"]["n_selected_mean"] == pytest.approx(extended.n_selected.mean())
     assert extended.card["n_invariance_conditions"] == 0  # neither store has copies
+
+
+def test_conditions_of_invariance_of_old_and_new_paths_count():
+    base, new = with_copies(BASE, (3, 20, 41, 60)), with_copies(NEW, (1, 2))
+    settings = replace(SETTINGS, invariance=5.0)
+    extended, changed = extend(trained_here(base, settings), [base], [new])
+    assert extended.card["n_structures"] == 75
+    assert extended.card["n_invariance_conditions"] == 6
+
+    # A condition is a row without bias and with energy 0, times the weight of invariance.
+    data = training_data([base, new])
+    draws = resampling_of(extended, data, []).draws
+    names = sorted(set(data.path_ids))
+    path = np.array([names.index(p) for p in data.path_ids + data.difference_paths])
+    X = np.vstack([
+        np.column_stack([data.features, np.ones(75)]),
+        np.column_stack([5.0 * data.differences, np.zeros(6)]),
+    ])  # fmt: skip
+    y = np.append(data.energies, np.zeros(6))
+    for model in changed.tolist():
+        used = np.append(extended.weights[model] != 0, extended.bias[model] != 0)
+        oracle = LinearRegression(fit_intercept=False).fit(X[:, used], y, sample_weight=draws[model, path])
+        found = np.append(extended.weights[model], extended.bias[model])[used]
+        np.testing.assert_allclose(found, oracle.coef_, rtol=1e-6, atol=1e-9)
 
 
 def test_fold_of_a_new_path_keeps_folds_even():
