@@ -24,12 +24,13 @@ class SparseModel:
     """One fitted model: y = sum_k weights[k] * x[columns[k]]."""
 
     columns: IntArray
-    """Shape (M*,), in the order of choice."""
+    """Shape (M,), in the order of choice."""
     weights: FloatArray
-    """Shape (M*,), eV/atom per unit of the column."""
+    """Shape (M,), eV/atom per unit of the column."""
     oob_rmse: FloatArray
-    """RMSE on the out-of-bag structures after 1 .. n_chosen steps, eV/atom. Its minimum is at M*. From a Gram
-    matrix, it is as accurate as ``path`` (GRAM_TOLERANCE); ``weights`` are more accurate."""
+    """RMSE on the out-of-bag structures after 1 .. n_chosen steps, eV/atom. Its minimum is at M*, and M = M*
+    unless a factor was given. From a Gram matrix, it is as accurate as ``path`` (GRAM_TOLERANCE); ``weights``
+    are more accurate."""
     used_qr: bool
     """Whether predictions from the Gram matrix were too inaccurate, so that a QR of the rows took their
     place."""
@@ -134,6 +135,7 @@ def fit_model(
     max_features: int,
     n_draw: int,
     rng: np.random.Generator,
+    size_factor: float = 1.0,
     gram: FloatArray | None = None,
     products: FloatArray | None = None,
 ) -> SparseModel:
@@ -147,6 +149,7 @@ def fit_model(
     oob : rows of the out-of-bag structures; none of them may have a weight.
     max_features : largest number of features M_max.
     n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
+    size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
     products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
@@ -171,7 +174,7 @@ def fit_model(
             gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
         )
     oob_mse = squared_errors(path, X, y, oob)
-    size = int(np.argmin(oob_mse)) + 1
+    size = _size(oob_mse, size_factor)
     weights, used_qr = path.weights(size), False
     if gram is not None:
         exact = seminormal_weights(path, size, X, y, row_weights, oob)
@@ -181,7 +184,7 @@ def fit_model(
         else:
             path = qr_path(take(X, train, path.order) * root[:, None], y_train, path.order)
             oob_mse = squared_errors(path, X, y, oob)
-            size = int(np.argmin(oob_mse)) + 1
+            size = _size(oob_mse, size_factor)
             weights = path.weights(size)
     return SparseModel(
         columns=path.order[:size],
@@ -190,3 +193,8 @@ def fit_model(
         used_qr=used_qr,
         path=path,
     )
+
+
+def _size(oob_mse: FloatArray, factor: float) -> int:
+    """The number of features with the smallest out-of-bag error, times ``factor``, within the path."""
+    return min(max(1, round(factor * (int(np.argmin(oob_mse)) + 1))), len(oob_mse))

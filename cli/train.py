@@ -57,6 +57,13 @@ def train(
             min=0,
         ),
     ] = 400.0,
+    size_factor: Annotated[
+        float,
+        typer.Option(
+            help="Features of a model, as a multiple of the number with the smallest out-of-bag error. 1.5 "
+            "helps larger cells where training structures are few; 1: the paper's fit."
+        ),
+    ] = 1.0,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,
@@ -77,7 +84,9 @@ def train(
 
     configure_logging(options.verbosity(quiet, verbose))
     energies = options.parse_references(references)
-    fit = FitSettings(folds, bootstraps, max_features, seed, orders.value, selection.value, invariance)
+    fit = FitSettings(
+        folds, bootstraps, max_features, seed, orders.value, selection.value, invariance, size_factor
+    )
     require_model_place(model)
     data = training_data([FeatureStore.open(path) for path in store])
     settings = Settings()

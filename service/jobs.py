@@ -55,6 +55,9 @@ class TrainParameters(Strict):
     orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
     selection: Literal["bagged", "full"] = "bagged"
     invariance: float = Field(400.0, ge=0, le=1e9, description="Weight of translation invariance.")
+    size_factor: float = Field(
+        1.0, gt=0, le=1000, description="Features of a model, as a multiple of the best number for it alone."
+    )
     references: dict[Element, float] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )

@@ -95,6 +95,7 @@ class FitWorker:
                 max_features=problem.settings.max_features,
                 n_draw=problem.settings.n_drawn(X.shape[1]),
                 rng=rng,
+                size_factor=problem.settings.size_factor,
                 gram=None if grams is None else grams[i],
                 products=None if products is None else products[i],
             )

@@ -165,6 +165,7 @@ class _Run:
             wanted.orders,
             wanted.selection,
             wanted.invariance,
+            wanted.size_factor,
         )
         data = training_data([FeatureStore.open(self._state.store(wanted.store))])
         with self._noted("Training", settings.folds * settings.models_per_fold, "models") as advance:

@@ -71,12 +71,13 @@ def train(
     orders: Orders = "0-2",
     selection: Selection = "bagged",
     invariance: float = FitSettings.invariance,
+    size_factor: float = FitSettings.size_factor,
     references: Mapping[str, float] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Ensemble, TrainingReport]:
     """Train the averaged model on feature stores; see :class:`FitSettings` for the parameters and
     :func:`train_on`."""
-    settings = FitSettings(folds, bootstraps, max_features, seed, orders, selection, invariance)
+    settings = FitSettings(folds, bootstraps, max_features, seed, orders, selection, invariance, size_factor)
     return train_on(
         training_data(stores),
         settings,

@@ -138,7 +138,7 @@ def split(seed, n_paths=20, length=5):
     return np.repeat(weights, length).astype(float), np.flatnonzero(np.repeat(weights == 0, length))
 
 
-def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, seed=0):
+def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, seed=0, size_factor=1.0):
     gram = X.T @ (row_weights[:, None] * X) if source == "gram" else None
     return fit_model(
         X,
@@ -148,8 +148,22 @@ def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, se
         max_features=max_features,
         n_draw=n_draw,
         rng=np.random.default_rng(seed),
+        size_factor=size_factor,
         gram=gram,
     )
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("factor", [0.01, 0.5, 1.5, 100.0])
+def test_larger_and_smaller_models(source, factor) -> None:
+    X, y = problem(11, n=100)
+    row_weights, oob = split(11)
+    best = fit(X, y, row_weights, oob, source=source)
+    model = fit(X, y, row_weights, oob, source=source, size_factor=factor)
+    size = {0.01: 1, 100.0: len(best.order)}.get(factor, round(factor * len(best.columns)))
+    assert model.columns.tolist() == best.order[:size].tolist()
+    oracle = LinearRegression(fit_intercept=False).fit(X[:, model.columns], y, sample_weight=row_weights)
+    np.testing.assert_allclose(model.weights, oracle.coef_, rtol=1e-8)
 
 
 @pytest.mark.parametrize("source", SOURCES)

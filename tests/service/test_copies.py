@@ -67,7 +67,9 @@ def test_store_knows_the_originals_and_its_hash_depends_on_them(tmp_path, struct
 
 def test_commands_and_jobs_have_the_defaults_of_the_library():
     assert inspect.signature(featurize_command).parameters["copies"].default == DEFAULT_SHARE
-    assert inspect.signature(train_command).parameters["invariance"].default == FitSettings().invariance
+    of_train = inspect.signature(train_command).parameters
+    assert of_train["invariance"].default == FitSettings().invariance
+    assert of_train["size_factor"].default == FitSettings().size_factor
     assert FeaturizeParameters(dataset="0" * 16).copies == DEFAULT_SHARE
     job, settings = TrainParameters(store="0" * 16).model_dump(), asdict(FitSettings())
     assert {name: job[name] for name in settings} == settings

@@ -285,6 +285,8 @@ def test_unusable_data(change, message) -> None:
         ({"selection": "lasso"}, "selection"),
         ({"invariance": -1.0}, "invariance"),
         ({"invariance": np.nan}, "invariance"),
+        ({"size_factor": 0.0}, "size_factor"),
+        ({"size_factor": np.inf}, "size_factor"),
     ],
 )
 def test_unusable_settings(change, message) -> None:
