@@ -75,6 +75,8 @@ def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler(short_dir
             assert signal.getsignal(signal.SIGTERM) is handler
             assert read_in_worker("OPENBLAS_NUM_THREADS") == "1"
             assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+            assert {"raylet", "gcs_server"} <= (programs := daemons(short_directory))
+            assert programs.isdisjoint({"monitor.py", "log_monitor.py", "dashboard.py"}), "nobody needs them"
             with connect() as again:  # a connection that exists is used, and left open
                 assert again is None  # as many as it has CPUs
             assert ray.is_initialized()
@@ -83,6 +85,13 @@ def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler(short_dir
         assert list(short_directory.iterdir()) == []
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def daemons(directory):
+    """Names of the programs that a Ray in a directory started."""
+    lines = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+    of_ray = [line for line in lines if any(str(directory) in argument for argument in line)]
+    return {Path(argument).name for line in of_ray for argument in line if not argument.startswith("-")}
 
 
 def test_a_ray_that_comes_up_too_late_is_started_again(short_directory, monkeypatch):
