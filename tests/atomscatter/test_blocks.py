@@ -3,12 +3,16 @@ import pytest
 
 from atomscatter.blocks import blocks, take
 
+SHUFFLED = np.random.default_rng(1).permutation(3000)[:2500]
+# Runs that end within, at, and after the ends of blocks, a row twice, and the first and last of all.
+RUNS = np.concatenate([np.arange(700, 1300), [1300, 1300, 1299], np.arange(1400, 2700, 3), [0, 2999]])
+
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_rows_and_columns_in_pieces(order: str) -> None:
-    rng = np.random.default_rng(0)
-    X = np.array(rng.normal(size=(3000, 9)), order=order)
-    rows, columns = rng.permutation(3000)[:2500], np.array([8, 0, 3])
+@pytest.mark.parametrize("rows", [SHUFFLED, RUNS], ids=["shuffled", "runs"])
+def test_rows_and_columns_in_pieces(rows: np.ndarray, order: str) -> None:
+    X = np.array(np.random.default_rng(0).normal(size=(3000, 9)), order=order)
+    columns = np.array([8, 0, 3])
     expected = X[np.ix_(rows, columns)]
     np.testing.assert_array_equal(take(X, rows, columns), expected)
     found = np.full(expected.shape, np.nan)
