@@ -90,7 +90,7 @@ class Ensemble:
     fold: IntArray
     """Test fold of each model, shape (n_models,)."""
     n_selected: IntArray
-    """M* of each model, bias included, shape (n_models,)."""
+    """Features of each model, bias included, shape (n_models,)."""
     scattering_config: dict[str, Any]
     """Configuration of the transform, as in ``Scattering.config``."""
     extrapolation: ExtrapolationModel

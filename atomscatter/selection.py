@@ -149,7 +149,8 @@ def fit_model(
     oob : rows of the out-of-bag structures; none of them may have a weight.
     max_features : largest number of features M_max.
     n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
-    size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error.
+    size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error; at
+        least 1 feature, at most all that were chosen.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
     products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
@@ -197,4 +198,5 @@ def fit_model(
 
 def _size(oob_mse: FloatArray, factor: float) -> int:
     """The number of features with the smallest out-of-bag error, times ``factor``, within the path."""
-    return min(max(1, round(factor * (int(np.argmin(oob_mse)) + 1))), len(oob_mse))
+    best = int(np.argmin(oob_mse)) + 1
+    return max(1, round(min(factor * best, len(oob_mse))))

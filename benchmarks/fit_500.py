@@ -1,6 +1,6 @@
 """Time and memory of 5 x 100 models at the size of the paper's fit: 3,741 columns, up to 1,000 features.
 
-    python benchmarks/fit_500.py --rows 84000 --copies 0.1 --name fit_84000   # the record: as paper.md
+    python benchmarks/fit_500.py --rows 84000 --copies 0.1 --name fit_84000   # the record
     python benchmarks/fit_500.py [--rows 20000] [--max-features 1000] [--workers 2]
 
 The features are synthetic unless ``--features FILE.npz`` names arrays ``features`` (n, n_features),

@@ -51,8 +51,9 @@ def harmonics_only(x, _):
 
 
 def times_composition(x, composition):
-    """And order 0 and 1 times composition and its square, whose weights so depend on composition."""
-    low, c = x[:, [c.order < 2 for c in Scattering().labels]], composition[:, None] - 0.5
+    """And order 0 and 1 times c - 1/2 and its square, c being the share of lithium: their weights depend on
+    composition."""
+    low, c = x[:, [label.order < 2 for label in Scattering().labels]], composition[:, None] - 0.5
     return np.hstack([x, c * low, c**2 * low])
 
 
@@ -243,7 +244,7 @@ def report(name, title, rows, options):
         row["seconds"] = None if None in of_parts else sum(of_parts)
     markdown = f"""# {title}
 
-{machine_line(about)}
+Rows made last: {machine_line(about)}
 
 Training set: evenly spaced steps of each of the 370 relaxation paths of `{FILES["paths"]}`; test sets in
 full. Mean ± standard deviation over {options.folds} folds, dealt by whole paths as in atomscatter's training.

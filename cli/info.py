@@ -54,7 +54,7 @@ def _of_model(path: Path) -> dict[str, Any]:
         "model": ensemble.model_id,
         "models": ensemble.n_models,
         "features": ensemble.n_features,
-        "features per model (mean M*)": round(float(ensemble.n_selected.mean()), 1),
+        "features per model (mean)": round(float(ensemble.n_selected.mean()), 1),
         "species": list(ensemble.scattering.species),
         "reference energies (eV/atom)": ensemble.reference_energies,
         "data hash": ensemble.data_hash,

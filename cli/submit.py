@@ -126,7 +126,7 @@ def train(
         float | None, _optional("Weight of translation invariance. Default: as train.")
     ] = None,
     size_factor: Annotated[
-        float | None, _optional("Features of a model, times the best number for it alone. Default: 1.")
+        float | None, _optional("Size of the models as a multiple of the best for one alone. Default: 1.")
     ] = None,
     references: options.References = None,
     file: File = None,

@@ -60,8 +60,9 @@ def train(
     size_factor: Annotated[
         float,
         typer.Option(
-            help="Features of a model, as a multiple of the number with the smallest out-of-bag error. 1.5 "
-            "helps larger cells where training structures are few; 1: the paper's fit."
+            help="Features of a model, as a multiple of the number with the smallest out-of-bag error; at "
+            "most --max-features. 1.5 lowered errors of larger cells by 8 % with 1,480 structures and "
+            "--invariance 0; with other weights of invariance it was not tried. 1: the paper's fit.",
         ),
     ] = 1.0,
     references: options.References = None,

@@ -34,7 +34,7 @@ class LearningCurves:
     train: Float
     validation: Float
     test: Float
-    n_selected: NDArray[np.int64]  # (n_models,): M* of each model
+    n_selected: NDArray[np.int64]  # (n_models,): features of each model
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def learning_curves(curves: LearningCurves, path: Path) -> None:
         axes.loglog(curves.sizes, values * MEV, style, color=colour, lw=width, label=name)
     low, high = np.percentile(curves.n_selected, [10, 90])
     mean = float(curves.n_selected.mean())
-    axes.axvspan(low, high, color=GREY, alpha=0.18, lw=0, label="M*, 10th to 90th percentile")
-    axes.axvline(mean, color=GREY, lw=1.5, label=f"M*, mean {mean:.0f}")
+    axes.axvspan(low, high, color=GREY, alpha=0.18, lw=0, label="chosen size, 10th to 90th percentile")
+    axes.axvline(mean, color=GREY, lw=1.5, label=f"chosen size, mean {mean:.0f}")
     axes.set_xlabel("number of features M")
     axes.set_ylabel("RMSE (meV/atom)")
     axes.set_title(f"Learning curves, mean over {len(curves.n_selected)} models", loc="left")

@@ -206,8 +206,8 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"| data hash | `{card['data_hash'][:16]}` |",
         f"| models | {settings['folds']} folds, {settings['bootstraps']} bootstraps each, "
         f"selection {settings['selection']}, orders {settings['orders']}, seed {settings['seed']} |",
-        f"| features per model (M*) | {errors['n_selected_mean']:.0f} ± {errors['n_selected_std']:.0f}, "
-        f"at most {settings['max_features']} |",
+        f"| features per model ({_size_name(settings)}) | {errors['n_selected_mean']:.0f} ± "
+        f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
         f"| transform | beta {scattering['beta']} Angstrom, {scattering['scales']} scales, "
         f"n = {scattering['n']}, powers {', '.join(f'{q:.4g}' for q in scattering['powers'])} |",
         f"| transform hash | `{card['scattering_hash'][:16]}` |",
@@ -226,6 +226,11 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         lines += [markdown_table(PROPERTY_HEADERS, property_rows(extras.properties))]
     lines += [f"{note}\n" for note in extras.notes]
     return "\n".join(lines)
+
+
+def _size_name(settings: Mapping[str, Any]) -> str:
+    factor = settings.get("size_factor", 1.0)  # which models trained by earlier versions do not have
+    return "M*" if factor == 1 else f"M* times {factor:g}"
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

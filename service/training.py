@@ -200,6 +200,9 @@ def _joined_originals(stores: Sequence[Store]) -> IntArray:
     return np.concatenate(parts)
 
 
+LARGEST_SIZE_FACTOR = 1000.0
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """How the models are drawn and fitted. Raises ConfigError for a value that cannot work."""
@@ -223,9 +226,9 @@ class FitSettings:
     the fit prefers combinations of features that the grids do not disturb. What it costs in accuracy
     is in benchmarks/results/paper.md. 0: the paper's fit."""
     size_factor: float = 1.0
-    """Features of a model, as a multiple of the number M* with the smallest out-of-bag error. The average of
-    many models gains from larger ones than are best alone, on some sets (benchmarks/results/peers.md).
-    1: the paper's fit."""
+    """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
+    ``max_features``. An average may gain from larger models than are best alone
+    (benchmarks/results/peers.md). 1: the paper's fit."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
@@ -233,8 +236,10 @@ class FitSettings:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not (math.isfinite(self.invariance) and self.invariance >= 0):
             raise ConfigError(f"invariance must be a number >= 0, got {self.invariance}")
-        if not (math.isfinite(self.size_factor) and self.size_factor > 0):
-            raise ConfigError(f"size_factor must be a number > 0, got {self.size_factor}")
+        if not 0 < self.size_factor <= LARGEST_SIZE_FACTOR:
+            raise ConfigError(
+                f"size_factor must be above 0 and at most {LARGEST_SIZE_FACTOR:g}, got {self.size_factor}"
+            )
         if self.orders not in ("0-2", "0-1"):
             raise ConfigError(f"orders must be 0-2 or 0-1, got {self.orders!r}")
         if self.selection not in ("bagged", "full"):

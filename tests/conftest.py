@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 # In these directories all modules share what takes long to start or to make.
 TOGETHER = ("tests/cli/", "tests/deploy/")
 # What takes longest goes first, the longest of all at the head: begun last, one of them would keep a single
-# worker busy at the end. By the durations of a run with four workers.
+# worker busy at the end. By measured durations.
 FIRST = (
     "tests/api/test_fuzz.py",
     "tests/deploy/",

@@ -15,7 +15,7 @@ from tests.ports import unused_port
 
 RAY = str(Path(sys.executable).with_name("ray"))
 ROOT = Path(__file__).parents[1]
-# Daemons of a head that no test needs: a second of a processor for each start.
+# Daemons of a head that these tests do not need, and that take a second of a processor for each start.
 WITHOUT_AUTOSCALER = ("--no-monitor",)
 WITHOUT_LOG_MONITOR = ("--include-log-monitor=false",)
 

@@ -34,6 +34,7 @@ _LOCAL_ENVIRONMENT = ONE_THREAD | {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+_node_lock = threading.Lock()
 _STARTS_OF_IDLE_DAEMONS = ("start_monitor", "start_log_monitor", "start_api_server")
 _OBJECT_STORE_BYTES = 512 * 2**20
 # A Unix socket's path has at most 107 bytes, and Ray adds up to 64 to its directory.
@@ -107,7 +108,8 @@ def _start_local_ray(workers: int, object_store_bytes: int) -> tuple[Path, IO[st
         directory, lock = _own_directory()
         attempts -= 1
         try:
-            _init_local_ray(workers, object_store_bytes, directory)
+            # The last attempt is Ray's own way, for one whose internals are others than we know.
+            _init_local_ray(workers, object_store_bytes, directory, all_daemons=not attempts)
         except BaseException as error:
             _remove_failed_ray(directory, lock)
             if not isinstance(error, Exception):
@@ -120,12 +122,13 @@ def _start_local_ray(workers: int, object_store_bytes: int) -> tuple[Path, IO[st
             return directory, lock
 
 
-def _init_local_ray(workers: int, object_store_bytes: int, directory: Path) -> None:
+def _init_local_ray(workers: int, object_store_bytes: int, directory: Path, *, all_daemons: bool) -> None:
     import ray
 
     # The daemons and workers inherit the environment of the moment when they are started.
     environment = _LOCAL_ENVIRONMENT | {"RAY_AUTH_TOKEN": _token()}
-    with _environment(environment), _sigterm_handler_kept(), _without_idle_daemons():
+    daemons = contextlib.nullcontext() if all_daemons else _without_idle_daemons()
+    with _environment(environment), _sigterm_handler_kept(), daemons:
         ray.init(
             address="local",  # else RAY_ADDRESS would silently redirect to another cluster
             num_cpus=workers,
@@ -143,20 +146,24 @@ def _without_idle_daemons() -> Iterator[None]:
     """Start no daemon that has nothing to do here.
 
     These are the autoscaler, the reader of logs (for a driver that wants none) and the dashboard's server
-    (which would run without its pages). ``ray.init`` has no options for them. Together they take 2.5 s of a
-    processor as they start, and 290 MB as long as they run. A Ray without these methods starts what it likes.
+    (which would run without its pages): some seconds of a processor as they start, and memory as long as they
+    run. ``ray.init`` has no options for them, so their starts in Ray's internals are replaced, for the whole
+    process, by ones that do nothing. A Ray without these methods starts what it likes.
     """
-    from ray._private.node import Node
-
-    names = [name for name in _STARTS_OF_IDLE_DAEMONS if hasattr(Node, name)]
-    methods = {name: getattr(Node, name) for name in names}
-    for name in names:
-        setattr(Node, name, lambda *_, **__: None)
     try:
+        from ray._private.node import Node
+    except ImportError:
         yield
-    finally:
-        for name, method in methods.items():
-            setattr(Node, name, method)
+        return
+    with _node_lock:
+        methods = {name: getattr(Node, name) for name in _STARTS_OF_IDLE_DAEMONS if hasattr(Node, name)}
+        for name in methods:
+            setattr(Node, name, lambda *_, **__: None)
+        try:
+            yield
+        finally:
+            for name, method in methods.items():
+                setattr(Node, name, method)
 
 
 def _remove_failed_ray(directory: Path, lock: IO[str]) -> None:

@@ -113,10 +113,13 @@ def store(working, dataset):
 
 def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     client = working[1]
-    wanted = {"store": store, "folds": 2, "bootstraps": 3, "max_features": 20}
+    fit = {"folds": 2, "bootstraps": 3, "max_features": 20, "invariance": 7, "size_factor": 1.5}
+    wanted = {"store": store} | fit
     job = ended(client, submit(client, "train", wanted))
     assert job["state"] == "succeeded", job
     model = job["result"]["model"]
+    settings = client.get(f"/v1/models/{model}").json()["training"]["settings"]
+    assert {name: settings[name] for name in fit} == fit
     assert job["result"]["rmse_mev_per_atom"] > 0
     assert model in client.get("/v1/models").json()["models"]
     assert client.get(f"/v1/models/{model}/report/parity").headers["content-type"] == "image/png"

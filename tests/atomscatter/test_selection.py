@@ -161,6 +161,8 @@ def test_larger_and_smaller_models(source, factor) -> None:
     best = fit(X, y, row_weights, oob, source=source)
     model = fit(X, y, row_weights, oob, source=source, size_factor=factor)
     size = {0.01: 1, 100.0: len(best.order)}.get(factor, round(factor * len(best.columns)))
+    assert size != len(best.columns)
+    assert size <= len(best.order)
     assert model.columns.tolist() == best.order[:size].tolist()
     oracle = LinearRegression(fit_intercept=False).fit(X[:, model.columns], y, sample_weight=row_weights)
     np.testing.assert_allclose(model.weights, oracle.coef_, rtol=1e-8)

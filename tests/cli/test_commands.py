@@ -75,7 +75,9 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
     assert Ensemble.load(workplace.model).model_id in workplace.train_output
     report = workplace.model / "report"
     assert {p.name for p in report.iterdir()} == {"learning_curves.png", "parity.png", "card.md"}
-    assert "held-out paths (meV/atom)" in (report / "card.md").read_text()
+    card = (report / "card.md").read_text()
+    assert "held-out paths (meV/atom)" in card
+    assert "features per model (M* times 1.5)" in card
 
 
 def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:

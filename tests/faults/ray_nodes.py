@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.ports import unused_port
-from tests.ray_head import RAY, ROOT, WITHOUT_AUTOSCALER, WITHOUT_LOG_MONITOR, wait_for_port
+from tests.ray_head import RAY, ROOT, wait_for_port
 
 # Nodes that do not answer are given up sooner than in production (5 x 10 s), so that tests are shorter.
 IMPATIENT = {
@@ -36,8 +36,7 @@ class RayNode:
     def __init__(self, log, environment, arguments, *, cpus=1, prefix=()):
         command = [
             *(*prefix, RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=80000000"),
-            *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"),
-            *(*WITHOUT_LOG_MONITOR, *arguments),
+            *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0", *arguments),
         ]
         for _ in range(_ATTEMPTS):
             self.log = Path(f"{log}-{secrets.token_hex(3)}.log")
@@ -142,7 +141,6 @@ class RayNodes:
             [
                 *("--head", f"--port={self.port}", f"--node-ip-address={self.host}", *self._shown),
                 f"--temp-dir={self.directory}",
-                *WITHOUT_AUTOSCALER,
             ],
             cpus=self._cpus,
             prefix=self._prefix,

@@ -18,7 +18,7 @@ FULL = 10
 SECONDS = 10  # to be back in
 # Seconds between SIGTERM and the closing of the socket: clients that share two cores with other tests may
 # take longer than the default of half a second to send what they have connected for.
-DRAIN = 3
+PATIENT = {"shutdown_drain": 3}
 
 
 @times(2, FULL)
@@ -50,9 +50,10 @@ def test_no_job_is_lost_when_the_server_is_killed(times, tmp_path, injected):
 @times(2, FULL)
 @pytest.mark.fault("SIGTERM to the server under load")
 def test_sigterm_under_load_drops_no_accepted_request(times, tmp_path, injected):
+    settings = {} if times == FULL else PATIENT  # by name, on a machine that does nothing else
     body, n_answers = {"structures": [as_json(s.atoms) for s in load_sample("paths")[:2]]}, 0
     for round_ in range(times):
-        with serving(tmp_path / str(round_), "--workers", "1", shutdown_drain=DRAIN) as (process, url):
+        with serving(tmp_path / str(round_), "--workers", "1", **settings) as (process, url):
             answers, failures = [], []
 
             def ask(url=url, answers=answers, failures=failures):

@@ -16,6 +16,7 @@ from tests.stores import SCATTERING, fill, make_structures
 
 ROOT = Path(__file__).parents[2]
 
+UPLOADS = ["a.xyz", "a.extxyz", "POSCAR", "a.cif", "a.traj", "a.db", "a.pckl", "a"]
 LISTEN = """
 import sys
 heard = []
@@ -47,9 +48,6 @@ def test_the_hook_hears_a_pickle(tmp_path):
     (tmp_path / "p").write_bytes(pickle.dumps(Evil()))
     code = "import pickle\npickle.load(open(sys.argv[1], 'rb'))"
     assert listen(code, tmp_path / "p") == "loaded\nheard 1\n"
-
-
-UPLOADS = ["a.xyz", "a.extxyz", "POSCAR", "a.cif", "a.traj", "a.db", "a.pckl", "a"]
 
 
 @pytest.mark.parametrize("protocol", [0, 5])

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -89,7 +90,10 @@ def test_a_local_ray_ends_with_the_block_and_keeps_the_sigterm_handler(short_dir
 
 def daemons(directory):
     """Names of the programs that a Ray in a directory started."""
-    lines = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+    lines = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            lines.append(process.cmdline())
     of_ray = [line for line in lines if any(str(directory) in argument for argument in line)]
     return {Path(argument).name for line in of_ray for argument in line if not argument.startswith("-")}
 

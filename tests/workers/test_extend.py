@@ -126,6 +126,7 @@ def test_conditions_of_invariance_of_old_and_new_paths_count():
         np.column_stack([5.0 * data.differences, np.zeros(6)]),
     ])  # fmt: skip
     y = np.append(data.energies, np.zeros(6))
+    assert len(changed) > 5
     for model in changed.tolist():
         used = np.append(extended.weights[model] != 0, extended.bias[model] != 0)
         oracle = LinearRegression(fit_intercept=False).fit(X[:, used], y, sample_weight=draws[model, path])

@@ -274,6 +274,17 @@ def test_unusable_data(change, message) -> None:
         TrainingData(**(good | change))
 
 
+def test_the_size_factor_reaches_every_model(trained) -> None:
+    data, ensemble, report = trained
+    larger, of_larger = train_on(data, replace(SETTINGS, size_factor=1.5), workers=2)
+    expected = np.minimum([round(1.5 * n) for n in report.n_selected], SETTINGS.max_features)
+    equal = of_larger.n_selected == expected
+    assert equal.mean() > 0.9
+    assert (of_larger.n_selected <= expected).all()  # where the choice ended before
+    assert larger.card["settings"]["size_factor"] == 1.5
+    assert ensemble.card["settings"]["size_factor"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -286,7 +297,8 @@ def test_unusable_data(change, message) -> None:
         ({"invariance": -1.0}, "invariance"),
         ({"invariance": np.nan}, "invariance"),
         ({"size_factor": 0.0}, "size_factor"),
-        ({"size_factor": np.inf}, "size_factor"),
+        ({"size_factor": np.nan}, "size_factor"),
+        ({"size_factor": 1001.0}, "size_factor"),
     ],
 )
 def test_unusable_settings(change, message) -> None:
