@@ -16,8 +16,7 @@ from tests.ports import unused_port
 RAY = str(Path(sys.executable).with_name("ray"))
 ROOT = Path(__file__).parents[1]
 # Daemons of a head that these tests do not need, and that take a second of a processor for each start.
-WITHOUT_AUTOSCALER = ("--no-monitor",)
-WITHOUT_LOG_MONITOR = ("--include-log-monitor=false",)
+WITHOUT_IDLE_DAEMONS = ("--no-monitor", "--include-log-monitor=false")
 
 
 def wait_for_port(port, seconds=60):
@@ -51,7 +50,7 @@ class RayHead:
         command = [
             *(RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={self.port}", *shown),
             *(f"--temp-dir={self.directory}", "--object-store-memory=100000000", "--disable-usage-stats"),
-            *(*WITHOUT_AUTOSCALER, *WITHOUT_LOG_MONITOR),
+            *WITHOUT_IDLE_DAEMONS,
         ]
         with log.open("w") as stream:
             self.process = subprocess.Popen(
