@@ -167,9 +167,7 @@ def run(peer, sets, steps, options):
     rows = evenly(len(sets["paths"]), steps)
     features = peer.features(sets, rows, options.cache)
     chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
-    bagged = FitSettings(
-        options.folds, options.bootstraps, options.max_features, options.seed, invariance=0.0
-    )
+    bagged = FitSettings(**fit_settings(options), invariance=0.0)
     fits = {
         "ridge": Ridge(),
         "bagged": Bagged(bagged),

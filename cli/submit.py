@@ -11,7 +11,6 @@ import typer
 from cli import options
 from cli.followed import EXIT_CODES, follow, next_look, report
 from cli.job_access import JobsAddress, State, access
-from cli.job_file import job_parameters
 
 HELP = (
     "Start a job, the same as POST /v1/jobs does, and watch it: a bar on a terminal, log lines elsewhere, "
@@ -178,6 +177,8 @@ def _run(
     showing: Showing,
     upload: Upload | None = None,
 ) -> None:
+    from cli.job_file import job_parameters
+
     if upload is not None:
         given["dataset"] = upload.stand_in()
     parameters = job_parameters(kind, file, given)  # what is wrong is said before anything is sent

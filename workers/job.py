@@ -157,16 +157,7 @@ class _Run:
 
     def _train(self) -> dict[str, Any]:
         wanted = TrainParameters.model_validate(self._request.parameters)
-        settings = FitSettings(
-            wanted.folds,
-            wanted.bootstraps,
-            wanted.max_features,
-            wanted.seed,
-            wanted.orders,
-            wanted.selection,
-            wanted.invariance,
-            wanted.size_factor,
-        )
+        settings = FitSettings(**wanted.model_dump(exclude={"store", "references"}))
         data = training_data([FeatureStore.open(self._state.store(wanted.store))])
         with self._noted("Training", settings.folds * settings.models_per_fold, "models") as advance:
             ensemble, report = train_on(

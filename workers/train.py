@@ -77,7 +77,16 @@ def train(
 ) -> tuple[Ensemble, TrainingReport]:
     """Train the averaged model on feature stores; see :class:`FitSettings` for the parameters and
     :func:`train_on`."""
-    settings = FitSettings(folds, bootstraps, max_features, seed, orders, selection, invariance, size_factor)
+    settings = FitSettings(
+        folds=folds,
+        bootstraps=bootstraps,
+        max_features=max_features,
+        seed=seed,
+        orders=orders,
+        selection=selection,
+        invariance=invariance,
+        size_factor=size_factor,
+    )
     return train_on(
         training_data(stores),
         settings,

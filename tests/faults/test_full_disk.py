@@ -171,7 +171,9 @@ def wait_until_it_stands_still(store, seconds=120):
 @times(1, 3)
 @pytest.mark.fault("full disk under the model")
 def test_full_under_the_model(times, local_ray, small_disk, tmp_path, injected):
-    ensemble, report = train_on(training_data(), FitSettings(2, 20, 10, 0, invariance=0.0), workers=1)
+    ensemble, report = train_on(
+        training_data(), FitSettings(folds=2, bootstraps=20, max_features=10, invariance=0.0), workers=1
+    )
     save_model(ensemble, report, tmp_path / "model")
     need = pages(tmp_path / "model")
     expected = (tmp_path / "model" / "weights.npz").read_bytes()
