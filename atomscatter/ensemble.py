@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 from atomscatter.errors import ConfigError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.needed import Needed, needed
-from atomscatter.scattering import Scattering
 from atomscatter.structures import check_atoms
+
+if TYPE_CHECKING:
+    from atomscatter.scattering import Scattering
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -138,6 +140,9 @@ class Ensemble:
     def scattering(self) -> Scattering:
         """The transform that made the features. Raises ModelError when its configuration is not
         understood."""
+        # Only here: compiled kernels and FFTs take a second to load, and a model is often only looked at.
+        from atomscatter.scattering import Scattering
+
         try:
             scattering = Scattering.from_config(self.scattering_config)
         except ConfigError as error:

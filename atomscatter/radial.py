@@ -6,7 +6,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, StructureError
@@ -41,6 +40,8 @@ def radial_distribution(
         StructureError: more than ``MAX_PAIRS`` are expected within the cutoff, or the cell is so thin or
             skewed that more than ``MAX_IMAGES`` would be searched.
     """
+    from ase.neighborlist import neighbor_list  # only here: it loads half of SciPy
+
     if not 0 < cutoff <= 30 or not 0 < width <= cutoff:
         raise ConfigError(f"cutoff {cutoff} must lie between 0 and 30 A, the width {width} below it")
     pairs = len(atoms) ** 2 * 4 / 3 * np.pi * cutoff**3 / atoms.get_volume()

@@ -15,7 +15,7 @@ from ase.formula import Formula
 
 from atomscatter.errors import StructureError
 from atomscatter.structures import MIN_DISTANCE, check_atoms
-from service.structure_files import UnusableError, format_of, read_file
+from service.unusable import UnusableError
 
 NOT_PERIODIC = "is not periodic in all three directions"
 NO_ENERGY = "has no energy"
@@ -114,6 +114,8 @@ def iterate_structures(
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[LabelledStructure]:
     """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way."""
+    from service.structure_files import read_file  # only here: ASE's readers load half of SciPy
+
     files, unusable = _expand(paths)
     bad += unusable
 
@@ -156,6 +158,8 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[BadStructure]]:
 
 
 def _files_of(directory: Path) -> list[Path]:
+    from service.structure_files import format_of  # as above
+
     files, skipped = [], []
     for file in sorted(directory.rglob("*")):
         if not file.is_file() or any(part.startswith(".") for part in file.relative_to(directory).parts):

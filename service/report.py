@@ -17,22 +17,22 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
-from service import plots
 from service.disk import room_checked
 from service.evaluation import Errors, PropertyErrors
 from service.training import TrainingReport
+
+if TYPE_CHECKING:
+    from service import plots
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -284,6 +284,8 @@ def save_model(ensemble: Ensemble, training: TrainingReport, directory: Path) ->
 
 def training_plots(training: TrainingReport, directory: Path, colours: plots.Colours | None = None) -> None:
     """Learning curves and parity plot of the held-out paths."""
+    from service import plots  # Matplotlib takes half a second, and most users of this module draw nothing
+
     plots.learning_curves(
         plots.LearningCurves(
             training.sizes, training.train_rmse, training.oob_rmse, training.test_rmse, training.n_selected
@@ -338,6 +340,9 @@ def write_extxyz(
     path: Path, frames: Iterable[Atoms], energies: Iterable[float], infos: Iterable[Mapping[str, Any]]
 ) -> None:
     """Write structures with total energies (eV) where ASE looks for them, and more values in their info."""
+    import ase.io  # only here: it loads half of SciPy
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     labelled = []
     for atoms, energy, info in zip(frames, energies, infos, strict=True):
         copy = atoms.copy()

@@ -30,6 +30,8 @@ from ase.io.formats import (
     open_with_compression,
 )
 
+from service.unusable import UnusableError
+
 # Databases, folders, and an input language that opens further files: names in them are not data.
 _REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
 _XYZ_FORMATS = {"xyz", "extxyz"}
@@ -44,10 +46,6 @@ Frame = tuple[int | None, Atoms | str]
 
 _CUT_OFF = "file is truncated: its last line is not complete"
 _DECIMALS_THAT_MATTER = 12
-
-
-class UnusableError(Exception):
-    """Why a file or a structure cannot be used; it does not leave reading."""
 
 
 def format_of(file: Path) -> str:
