@@ -184,6 +184,7 @@ class Service:
         ensemble = Ensemble.load(directory)
         if ensemble.model_id != model_id:
             raise ModelError(f"{directory} holds model {ensemble.model_id}, not {model_id}")
+        _ = ensemble.scattering  # loads the kernels now and in a thread, not at the first request
         return ServedModel(model_id, directory, ensemble)
 
 

@@ -62,8 +62,8 @@ def train(
         typer.Option(
             help="Features of a model, as a multiple of the number with the smallest out-of-bag error; at "
             "most --max-features. Averages of larger models (1.5) had lower errors on paths and large cells, "
-            "and with many structures higher ones under strain, measured with --invariance 0. 1: the paper's "
-            "fit.",
+            "and with many structures higher ones on diffusion and under strain, measured with --invariance "
+            "0. 1: the paper's fit.",
         ),
     ] = 1.0,
     references: options.References = None,

@@ -29,10 +29,10 @@ from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
 from service.disk import room_checked
 from service.evaluation import Errors, PropertyErrors
-from service.training import TrainingReport
 
 if TYPE_CHECKING:
     from service import plots
+    from service.training import TrainingReport
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -40,9 +40,8 @@ class DemoSettings:
     fit: FitSettings = field(default_factory=FitSettings)
     n_alphas: int | None = None
     """Number of concentrations; None: all 37."""
-    transform: dict[str, Any] = field(default_factory=lambda: {"precision": "single"})
-    """Arguments of Scattering that differ from its defaults. Single precision takes two thirds of the time
-    and changes energies by less than 0.01 meV/atom (benchmarks/results/precision.md)."""
+    transform: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Scattering that differ from its defaults."""
 
 
 def run_demo(directory: Path, settings: DemoSettings, *, workers: int | None = None) -> DemoResult:

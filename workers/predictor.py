@@ -34,6 +34,11 @@ _models: OrderedDict[tuple[str, int], Ensemble] = OrderedDict()
 def start(parent: int) -> None:
     """To be called once in a new process: one thread, and no life after the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when its processes end
+    # Loaded here, because the limit holds only for libraries that are there already.
+    import scipy.spatial  # noqa: F401
+
+    import atomscatter.scattering  # noqa: F401
+
     threadpool_limits(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
