@@ -138,9 +138,9 @@ def _with_images(
 
 
 def _check_pairs(points: NDArray[np.float64], owners: NDArray[np.intp], n_atoms: int, cutoff: float) -> None:
-    # Nearest neighbours, not all pairs: a thousand atoms in one place have half a million of those.
     from scipy.spatial import cKDTree  # only here: it loads half of SciPy
 
+    # Nearest neighbours, not all pairs: a thousand atoms in one place have half a million of those.
     distances, others = cKDTree(points).query(points[:n_atoms], k=2, distance_upper_bound=cutoff)
     atoms = np.arange(n_atoms)
     second = np.where(others[:, 0] == atoms, 1, 0)  # not the atom itself
