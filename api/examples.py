@@ -6,7 +6,7 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "0c8d1827fd22007d"
+_MODEL = "610290bdcdc8f995"
 _SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
 
 
@@ -35,13 +35,13 @@ Si 2.195 2.195 2.195
 PREDICTIONS_REQUEST: Example = {"structures": [STRUCTURE]}
 PREDICTION: Example = {
     "n_atoms": 4,
-    "energy": -9.724951593385088,
-    "energy_per_atom": -2.431237898346272,
-    "formation_energy_per_atom": 0.3466268516537281,
-    "uncertainty": 0.14334544893995535,
+    "energy": -9.726696078145611,
+    "energy_per_atom": -2.431674019536403,
+    "formation_energy_per_atom": 0.34619073046359716,
+    "uncertainty": 0.14385111652183016,
     "extrapolating": True,
-    "extrapolation_score": 6.996505411071886,
-    "energy_per_atom_by_fold": [-2.46959, -2.41688, -2.41606, -2.41658, -2.43708],
+    "extrapolation_score": 6.940141788374055,
+    "energy_per_atom_by_fold": [-2.47927, -2.40881, -2.43882, -2.43091, -2.40056],
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
@@ -60,20 +60,20 @@ BULK_MODULUS_REQUEST: Example = {
     "strains": [-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06],
 }
 BULK_MODULUS_RESPONSE: Example = {
-    "bulk_modulus": 35.375296875255664,
-    "bulk_modulus_spread": 6.31160277772185,
-    "volume": 68.70644949853947,
-    "energy": -9.956424899483046,
+    "bulk_modulus": 34.950608576965884,
+    "bulk_modulus_spread": 6.435982555173245,
+    "volume": 66.44183508636024,
+    "energy": -10.015878712017754,
     "reason": None,
     "volumes": [57.24468, 60.97689, 64.867894, 68.921, 73.139517, 77.526752, 82.086014],
     "curve": [
-        {"energy": -9.63259, "uncertainty": 0.72844, "extrapolating": True, "extrapolation_score": 18.8712},
-        {"energy": -9.82657, "uncertainty": 0.55514, "extrapolating": True, "extrapolation_score": 15.6284},
-        {"energy": -9.92895, "uncertainty": 0.42009, "extrapolating": True, "extrapolation_score": 12.9979},
-        {"energy": -9.95648, "uncertainty": 0.31729, "extrapolating": True, "extrapolation_score": 10.9102},
-        {"energy": -9.92942, "uncertainty": 0.24148, "extrapolating": True, "extrapolation_score": 9.3054},
-        {"energy": -9.86476, "uncertainty": 0.18841, "extrapolating": True, "extrapolation_score": 8.1232},
-        {"energy": -9.7776, "uncertainty": 0.15466, "extrapolating": True, "extrapolation_score": 7.3057},
+        {"energy": -9.82486, "uncertainty": 0.64644, "extrapolating": True, "extrapolation_score": 19.1479},
+        {"energy": -9.95657, "uncertainty": 0.49479, "extrapolating": True, "extrapolation_score": 16.076},
+        {"energy": -10.01222, "uncertainty": 0.37687, "extrapolating": True, "extrapolation_score": 13.5111},
+        {"energy": -10.0061, "uncertainty": 0.28776, "extrapolating": True, "extrapolation_score": 11.3928},
+        {"energy": -9.95606, "uncertainty": 0.22307, "extrapolating": True, "extrapolation_score": 9.6788},
+        {"energy": -9.87688, "uncertainty": 0.17906, "extrapolating": True, "extrapolation_score": 8.3337},
+        {"energy": -9.7817, "uncertainty": 0.15231, "extrapolating": True, "extrapolation_score": 7.3368},
     ],
     "model": _MODEL,
 }
@@ -84,13 +84,13 @@ BARRIER_REQUEST: Example = {
     ]
 }
 BARRIER_RESPONSE: Example = {
-    "barrier": 0.17662837889430882,
-    "barrier_spread": 0.07214122520072418,
-    "relative_energies": [0.0, -0.049742311583770515, -0.17662837889430882],
+    "barrier": 0.18139692053333256,
+    "barrier_spread": 0.0706923566832055,
+    "relative_energies": [0.0, -0.05130952684563006, -0.18139692053333256],
     "profile": [
-        {"energy": -9.72495, "uncertainty": 0.14335, "extrapolating": True, "extrapolation_score": 6.9965},
-        {"energy": -9.77469, "uncertainty": 0.13557, "extrapolating": True, "extrapolation_score": 6.4875},
-        {"energy": -9.90158, "uncertainty": 0.12881, "extrapolating": True, "extrapolation_score": 5.6721},
+        {"energy": -9.7267, "uncertainty": 0.14385, "extrapolating": True, "extrapolation_score": 6.9401},
+        {"energy": -9.77801, "uncertainty": 0.13535, "extrapolating": True, "extrapolation_score": 6.44},
+        {"energy": -9.90809, "uncertainty": 0.12679, "extrapolating": True, "extrapolation_score": 5.6554},
     ],
     "model": _MODEL,
 }
@@ -106,10 +106,10 @@ VOLTAGE_REQUEST: Example = {
 VOLTAGE_RESPONSE: Example = {
     "ion": "Li",
     "x": [0.0, 1.0, 3.0],
-    "voltage": [0.12949077374997042, -0.2893515098205568],
-    "voltage_spread": [0.21895184137579196, 0.08402220709842927],
+    "voltage": [0.11981516231179867, -0.2907110165999529],
+    "voltage_spread": [0.2141396570165057, 0.08584064496531862],
     "structure_x": [3.0, 1.0, 0.0],
-    "formation_energies": [0.3466268516537281, 0.4039021934868994, 0.9372951607237692],
+    "formation_energies": [0.34619073046359716, 0.4016704443272414, 0.9231560509662815],
     "on_hull": [True, True, True],
     "extrapolating": [True, True, True],
     "model": _MODEL,

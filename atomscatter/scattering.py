@@ -49,9 +49,10 @@ class Scattering:
         powers: exponents q of the integrals.
         channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
         grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
-        precision: "double" or "single", of the fields; features are float64 in any case. Single precision is
+        precision: "single" or "double", of the fields; features are float64 in any case. Single precision is
             faster and rounds: by less than 1e-6 of a feature with the default scales
-            (benchmarks/results/precision.md), by more where a cell holds only the tail of the filters.
+            (benchmarks/results/precision.md), by more where a cell holds only the tail of the filters, as
+            with beta = 0.9 and five scales.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
@@ -70,7 +71,7 @@ class Scattering:
         powers: Sequence[float] = PAPER_POWERS,
         channels: Sequence[Channel] | None = None,
         grid: Grid | None = None,
-        precision: Precision = "double",
+        precision: Precision = "single",
     ) -> None:
         self.beta = float(beta)
         self.scales = int(scales)

@@ -89,7 +89,8 @@ def row(name, atoms):
 
 
 def scattering(beta, options):
-    return Scattering(beta=beta, scales=options["scales"], grid=Grid.from_dict(options["grid"]))
+    grid = Grid.from_dict(options["grid"])
+    return Scattering(beta=beta, scales=options["scales"], grid=grid, precision="double")
 
 
 def chunk_file(cache, beta, start):

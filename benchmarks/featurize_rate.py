@@ -1,6 +1,6 @@
 """Featurization of real structures through Ray and the store, against the bare transform on as many cores.
 
-    python benchmarks/featurize_rate.py REFERENCE_DIRECTORY [--every 10] [--precision single] [--out DIR]
+    python benchmarks/featurize_rate.py REFERENCE_DIRECTORY [--every 10] [--precision double] [--out DIR]
 
 Takes evenly spaced structures of alisi-sample.extxyz.xz. The bare transform computes every tenth of them,
 alone and in two processes at once, before and after the whole job: two workers, from cold, into a new store.
@@ -65,7 +65,7 @@ def main():
     )
     parser.add_argument("reference", type=Path)
     parser.add_argument("--every", type=int, default=10)
-    parser.add_argument("--precision", choices=("double", "single"), default="double")
+    parser.add_argument("--precision", choices=("single", "double"), default="single")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     structures, _ = read_structures([given.reference / "alisi-sample.extxyz.xz"], path_key="path_id")

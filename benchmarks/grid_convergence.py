@@ -56,7 +56,8 @@ STATISTICS = ("largest", "99 %", "median")
 
 
 def scattering_like(scattering, grid):
-    return Scattering.from_config(scattering.config | {"grid": grid.to_dict()})
+    """In double precision: the error is to be the grid's."""
+    return Scattering.from_config(scattering.config | {"grid": grid.to_dict(), "precision": "double"})
 
 
 def chosen(files, count):

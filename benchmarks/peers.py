@@ -115,8 +115,8 @@ def scan():
 
 
 def transforms():
-    """Changes of our own transform, each alone; single precision, whose energies differ by 0.01 meV/atom."""
-    default = scattering(precision="single")
+    """Changes of our own transform, each alone."""
+    default = scattering()
     points = Grid()
     denser = Grid(
         first=tuple(tuple(1.5 * f for f in row) for row in points.first),
@@ -125,14 +125,14 @@ def transforms():
     more = [Channel("Li + Si", {"Li": 1.0, "Si": 1.0}), Channel("2 Li + Si", {"Li": 2.0, "Si": 1.0})]
     changed = {
         "default": [default],
-        "grids with 1.5 times the points of each axis": [scattering(precision="single", grid=denser)],
-        "the paper's, β = 0.9 Å and five scales": [scattering(precision="single", beta=0.9, scales=5)],
-        "and n = 2": [default, scattering(precision="single", n=2)],
-        "and n = 1, 2": [default, *(scattering(precision="single", n=n) for n in (1, 2))],
-        "n = 4, so l up to 3": [scattering(precision="single", n=4)],
-        "and β = 0.71 Å": [default, scattering(precision="single", beta=0.5 * 2**0.5)],
-        "and q = 1/2, 7/3": [default, scattering(precision="single", powers=(1 / 2, 7 / 3))],
-        "and channels Li + Si, 2 Li + Si": [default, scattering(precision="single", channels=more)],
+        "grids with 1.5 times the points of each axis": [scattering(grid=denser)],
+        "the paper's, β = 0.9 Å and five scales": [scattering(beta=0.9, scales=5)],
+        "and n = 2": [default, scattering(n=2)],
+        "and n = 1, 2": [default, *(scattering(n=n) for n in (1, 2))],
+        "n = 4, so l up to 3": [scattering(n=4)],
+        "and β = 0.71 Å": [default, scattering(beta=0.5 * 2**0.5)],
+        "and q = 1/2, 7/3": [default, scattering(powers=(1 / 2, 7 / 3))],
+        "and channels Li + Si, 2 Li + Si": [default, scattering(channels=more)],
     }
     for name, descriptors in changed.items():
         for fit in ("ridge", "bagged"):
@@ -217,7 +217,7 @@ def timing_report(seconds, compared, about, options):
 {machine_line(about)}
 
 64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default", "and ..."
-and the like: of transform_options.md, in single precision; "and": beside the default.
+and the like: of transform_options.md; "and": beside the default.
 
 {table(["descriptor", "of", "median s", "fastest s"], rows)}
 """

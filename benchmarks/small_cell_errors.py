@@ -83,7 +83,9 @@ def worst(records):
 def study(count):
     errors = {"random": [], "crystal": []}
     for name, atoms, beta, scales in cases(count):
-        scattering = Scattering.for_species(sorted(set(atoms.symbols)), beta=beta, scales=scales)
+        scattering = Scattering.for_species(
+            sorted(set(atoms.symbols)), beta=beta, scales=scales, precision="double"
+        )
         features = scattering.features(atoms)[None]
         exact = scattering_like(scattering, FINE).features(atoms)[None]
         excluded = too_large(scattering, atoms)[None]

@@ -1,5 +1,8 @@
 """What the features must not depend on (section II D of the paper), on random small structures.
 
+In double precision; what single precision, the default, adds is rounding
+(test_single_precision_rounds_and_no_more).
+
 Tolerances. With the same grid and the same frequencies only the order of additions changes: rounding. When
 the atoms move against the grid, or another cell puts other points, order 1 with q = 2 still agrees to
 rounding (the grid holds the whole band) and the rest to the error of the grid, twice because it is made
@@ -33,8 +36,8 @@ from tests.atomscatter.tolerances import (
 )
 
 BETA, SCALES = 0.55, 2
-SCATTERING = Scattering(beta=BETA, scales=SCALES)
-SINGLE = Scattering(beta=BETA, scales=SCALES, precision="single")
+SCATTERING = Scattering(beta=BETA, scales=SCALES, precision="double")
+SINGLE = Scattering(beta=BETA, scales=SCALES)  # the default
 EXACT = dict.fromkeys(CRYSTAL_DEFAULT_GRID, ROUNDING)
 TWO_GRIDS = {key: 2 * value for key, value in CRYSTAL_DEFAULT_GRID.items()} | {(1, 2.0): ROUNDING}
 
@@ -220,9 +223,10 @@ EXTREME_CELLS = {
 }
 
 
+@pytest.mark.parametrize("precision", ["single", "double"])
 @pytest.mark.parametrize("name", EXTREME_CELLS)
-def test_extreme_cells_give_finite_features(name):
-    values = Scattering(beta=0.9, scales=4).features(EXTREME_CELLS[name])
+def test_extreme_cells_give_finite_features(name, precision):
+    values = Scattering(beta=0.9, scales=4, precision=precision).features(EXTREME_CELLS[name])
     assert np.isfinite(values).all()
     assert (values >= 0).all()
 
