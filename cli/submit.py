@@ -94,6 +94,7 @@ def featurize(
     energy_key: options.EnergyKey = None,
     beta: Annotated[float | None, _optional("Width of the wavelets, Angstrom (0.2 to 2).")] = None,
     scales: Annotated[int | None, _optional("Number of scales (1 to 8).")] = None,
+    precision: Annotated[str | None, _optional("Of the fields: single (default) or double.")] = None,
     copies: Annotated[
         float | None, _optional("Randomly translated copies per structure (0 to 1). Default: 0.4.")
     ] = None,
@@ -105,7 +106,7 @@ def featurize(
     quiet: options.Quiet = False,
 ) -> None:
     """Compute features of a data set; the id of the job is that of the store, for train."""
-    given = {"beta": beta, "scales": scales, "copies": copies}
+    given = {"beta": beta, "scales": scales, "precision": precision, "copies": copies}
     upload = Upload(data, dataset, path_key, energy_key)
     _run("featurize", given, file, Where(address, state), Showing(detach, as_json, quiet), upload)
 

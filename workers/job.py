@@ -130,7 +130,7 @@ class _Run:
         wanted = FeaturizeParameters.model_validate(self._request.parameters)
         structures = self._state.datasets().structures(wanted.dataset)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
-        settings = {"beta": wanted.beta, "scales": wanted.scales}
+        settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}
         scattering = Scattering.for_species(elements, **{k: v for k, v in settings.items() if v is not None})
         rows = with_translated_copies(structures, wanted.copies)
         store = self._state.store(self._request.id)

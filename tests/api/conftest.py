@@ -19,10 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def serving(state, *arguments, port=None, **environment):
-    """``atomscatter serve`` until it is ready; yields (process, base URL)."""
+    """``atomscatter serve`` until it is ready; yields (process, base URL).
+
+    With one process for predictions, unless the arguments name another number.
+    """
     port = port or unused_port()
+    command = [sys.executable, "-m", "cli", "serve"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve", "--port", str(port), "--state", str(state), *arguments],
+        [*command, "--port", str(port), "--state", str(state), "--workers", "1", *arguments],
         cwd=ROOT,
         env=os.environ | {f"ATOMSCATTER_{k.upper()}": str(v) for k, v in environment.items()},
     )
@@ -52,7 +56,10 @@ def wait_until_ready(process, url, seconds=300):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("state"), timeout=20, max_atoms=500) as (process, url):
+    with serving(tmp_path_factory.mktemp("state"), "--workers", "2", timeout=20, max_atoms=500) as (
+        process,
+        url,
+    ):
         yield process, url
 
 

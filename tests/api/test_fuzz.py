@@ -32,7 +32,8 @@ def guarded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     key, line = new_key("fuzz", ["predict", "jobs"])
     (folder / "keys").write_text(line + "\n")
-    with serving(folder / "state", api_keys=folder / "keys", timeout=20, max_atoms=200) as (_, url):
+    options = {"api_keys": folder / "keys", "timeout": 20, "max_atoms": 200}
+    with serving(folder / "state", "--workers", "2", **options) as (_, url):
         yield url, key
 
 

@@ -97,11 +97,14 @@ def events(client, job_id):
     return found
 
 
+TRANSFORM = {"beta": 0.9, "scales": 2, "precision": "double"}
+
+
 @pytest.fixture(scope="module")
 def store(working, dataset):
     """A featurize job, watched live."""
     client = working[1]
-    job_id = submit(client, "featurize", {"dataset": dataset, "beta": 0.9, "scales": 2})
+    job_id = submit(client, "featurize", {"dataset": dataset, **TRANSFORM})
     seen = events(client, job_id)
     assert seen[-1]["state"] == "succeeded", client.get(f"/v1/jobs/{job_id}/log").text
     assert {e["state"] for e in seen} >= {"running", "succeeded"}
@@ -118,8 +121,9 @@ def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     job = ended(client, submit(client, "train", wanted))
     assert job["state"] == "succeeded", job
     model = job["result"]["model"]
-    settings = client.get(f"/v1/models/{model}").json()["training"]["settings"]
-    assert {name: settings[name] for name in fit} == fit
+    card = client.get(f"/v1/models/{model}").json()
+    assert {name: card["training"]["settings"][name] for name in fit} == fit
+    assert {name: card["scattering"][name] for name in TRANSFORM} == TRANSFORM
     assert job["result"]["rmse_mev_per_atom"] > 0
     assert model in client.get("/v1/models").json()["models"]
     assert client.get(f"/v1/models/{model}/report/parity").headers["content-type"] == "image/png"

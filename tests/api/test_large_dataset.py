@@ -68,7 +68,7 @@ def test_memory_and_time_of_a_large_data_set(large, tmp_path):
 
 
 def test_a_data_set_that_takes_too_long_is_refused_and_nothing_stays(large, tmp_path):
-    serve = serving(tmp_path / "state", "--workers", "1", dataset_timeout=1)
+    serve = serving(tmp_path / "state", dataset_timeout=1)
     with serve as (_, url), httpx.Client(base_url=url, timeout=600) as client:
         assert "longer than 1 s" in assert_problem(sent(client, large[0]), 422)["detail"]
         assert list((tmp_path / "state/datasets").iterdir()) == []

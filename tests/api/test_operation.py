@@ -39,7 +39,7 @@ def test_keys_have_scopes(tmp_path, samples):
     operate, second = new_key("operator", ["predict", "jobs"])
     (tmp_path / "keys").write_text(f"# keys\n{first}\n{second}\n")
     model_body = {"structures": [as_json(samples[0])]}
-    with serving(tmp_path / "state", "--workers", "1", api_keys=tmp_path / "keys") as (_, url):
+    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
         ask = f"{url}/v1/predictions"
         for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": first.split(":")[-1]}):
             assert_problem(httpx.post(ask, json=model_body, headers=headers, timeout=60), 401)
@@ -54,7 +54,7 @@ def test_a_body_without_a_key_is_not_read(tmp_path):
     """Malformed JSON is no news before the key is known, and half a gigabyte is not waited for."""
     predict, line = new_key("laptop", ["predict"])
     (tmp_path / "keys").write_text(f"{line}\n")
-    with serving(tmp_path / "state", "--workers", "1", api_keys=tmp_path / "keys") as (_, url):
+    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
         address, announced = httpx.URL(url), 400 * 2**20
         for key, status in (("wrong", 401), (predict, 403)):
             broken = {"content": b"{", "headers": {"content-type": "application/json", "X-API-Key": key}}
@@ -71,7 +71,7 @@ def test_a_body_without_a_key_is_not_read(tmp_path):
 def test_a_killed_prediction_process_is_replaced(tmp_path, samples):
     import psutil
 
-    with serving(tmp_path, "--workers", "1") as (process, url):
+    with serving(tmp_path) as (process, url):
         body = {"structures": [as_json(samples[0])]}
         children = [
             c

@@ -74,6 +74,7 @@ def test_default_grid_agrees_with_the_slow_reference(case):
     assert np.median(relative_errors(features, expected)[order > 0]) < MEDIAN
 
 
+VALENCE = Channel("valence", {"Li": 1.0, "Si": 4.0})
 FIVE_SCALES = {"beta": 0.36, "scales": 5}
 SLAB = np.diag([17.6, 18.2, 3.2])  # wide enough for 2^4 beta (times its lowest frequency: 2), and few points
 
@@ -81,11 +82,10 @@ SLAB = np.diag([17.6, 18.2, 3.2])  # wide enough for 2^4 beta (times its lowest 
 def test_five_scales_agree_with_the_slow_reference():
     """All (j1, l1, j2, l2) of the paper; one channel, because the channels do not meet."""
     atoms = structure("Li7Si11", SLAB, seed=3)
-    channel = Channel("valence", {"Li": 1.0, "Si": 4.0})
     expected = slow_features(
-        atoms, shape=reference_grid(atoms, 0.45 * 0.36), channels=[channel.weights], **FIVE_SCALES
+        atoms, shape=reference_grid(atoms, 0.45 * 0.36), channels=[VALENCE.weights], **FIVE_SCALES
     )
-    scattering = Scattering(channels=[channel], **FIVE_SCALES)
+    scattering = Scattering(channels=[VALENCE], **FIVE_SCALES)
     features = scattering.features(atoms)
     assert scattering.n_features == 4 + 60 + 684
     assert (features > 0).all()
@@ -102,10 +102,10 @@ def test_crystal_agrees_with_the_slow_reference():
 
 
 def test_fine_grid_converges_to_the_slow_reference():
-    """Not only within the tolerance of a cheap grid: towards the same limit."""
+    """Not only within the tolerance of a cheap grid: towards the same limit. One channel, as above."""
     atoms = structure("Li2Si3", TRICLINIC, seed=3)
-    expected = slow_features(atoms, beta=0.5, scales=2, shape=(54, 54, 60))
-    fine = Scattering(beta=0.5, scales=2, grid=FINE, precision="double")
+    expected = slow_features(atoms, beta=0.5, scales=2, shape=(54, 54, 60), channels=[VALENCE.weights])
+    fine = Scattering(beta=0.5, scales=2, channels=[VALENCE], grid=FINE, precision="double")
     features = fine.features(atoms)
     assert_within(fine.labels, features, expected, FINE_GRID)
     assert np.median(relative_errors(features, expected)) < MEDIAN / 30

@@ -185,7 +185,7 @@ def test_several_files_are_one_series_in_the_order_of_their_names(page, neb, tmp
 
 
 def test_a_file_whose_json_would_be_too_large_is_predicted(browser, tmp_path):
-    with serving(tmp_path / "state", "--workers", "1", max_body_bytes=16_384) as (_, url):
+    with serving(tmp_path / "state", max_body_bytes=16_384) as (_, url):
         page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
         page.set_default_timeout(60_000)
         page.goto(url)
@@ -289,7 +289,7 @@ def test_a_service_with_keys_asks_for_one(browser, tmp_path):
     """A wrong key, the right one, everything with it; the next visitor is asked again."""
     key, line = new_key("visitor", ["predict", "jobs"])
     (tmp_path / "keys").write_text(f"{line}\n")
-    with serving(tmp_path / "state", "--workers", "1", api_keys=tmp_path / "keys") as (_, url):
+    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
         page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
         page.set_default_timeout(60_000)
         page.goto(url)

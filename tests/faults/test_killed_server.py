@@ -53,7 +53,7 @@ def test_sigterm_under_load_drops_no_accepted_request(times, tmp_path, injected)
     settings = {} if times == FULL else PATIENT  # by name, on a machine that does nothing else
     body, n_answers = {"structures": [as_json(s.atoms) for s in load_sample("paths")[:2]]}, 0
     for round_ in range(times):
-        with serving(tmp_path / str(round_), "--workers", "1", **settings) as (process, url):
+        with serving(tmp_path / str(round_), **settings) as (process, url):
             answers, failures = [], []
 
             def ask(url=url, answers=answers, failures=failures):

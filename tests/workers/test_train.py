@@ -58,7 +58,7 @@ def trained(ray):
 
 
 @pytest.mark.parametrize(
-    ("gram_from_rows", "numbers"), [(0, (1, 2, 4)), (10**9, (1, 2, 4))], ids=["gram", "rows"]
+    ("gram_from_rows", "numbers"), [(0, (1, 2, 4)), (10**9, (1, 3))], ids=["gram", "rows"]
 )
 def test_same_bytes_for_any_number_of_workers_and_any_order(
     ray, tmp_path, monkeypatch, gram_from_rows, numbers
@@ -177,7 +177,7 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
         path_ids=tuple(data.path_ids[i] for i in order),
         compositions=tuple(data.compositions[i] for i in order),
     )
-    again, other = train_on(moved, SETTINGS, workers=2)
+    again, other = train_on(moved, SETTINGS, workers=1)
     np.testing.assert_array_equal(again.weights, ensemble.weights)
     np.testing.assert_array_equal(other.out_of_fold, report.out_of_fold[order])
 
@@ -216,7 +216,7 @@ def test_first_order_features_only(ray) -> None:
 def test_full_selection_has_four_models_for_each_fold(ray) -> None:
     data = make_data()
     settings = replace(SETTINGS, selection="full", max_features=6)
-    ensemble, _ = train_on(data, settings, workers=2)
+    ensemble, _ = train_on(data, settings, workers=1)
     assert ensemble.fold.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert ensemble.card["settings"]["columns_drawn"] == 41
     # Without bagging, the first column is the best of all; here the bias, since energies are near -4.
@@ -276,7 +276,7 @@ def test_unusable_data(change, message) -> None:
 
 def test_the_size_factor_reaches_every_model(trained) -> None:
     data, ensemble, report = trained
-    larger, of_larger = train_on(data, replace(SETTINGS, size_factor=1.5), workers=2)
+    larger, of_larger = train_on(data, replace(SETTINGS, size_factor=1.5), workers=1)
     expected = np.minimum([round(1.5 * n) for n in report.n_selected], SETTINGS.max_features)
     equal = of_larger.n_selected == expected
     assert equal.mean() > 0.9
@@ -411,7 +411,7 @@ def test_invariance_quiets_the_disturbed_features(ray) -> None:
     data = _disturbed()
     noise = {}
     for invariance in (0.0, 3.0, 100.0):
-        ensemble, report = train_on(data, replace(SETTINGS, invariance=invariance), workers=2)
+        ensemble, report = train_on(data, replace(SETTINGS, invariance=invariance), workers=1)
         noise[invariance] = np.sqrt(np.mean((data.differences @ ensemble.weights.mean(axis=0)) ** 2))
         assert len(report.out_of_fold) == len(data.features)
         assert max(fold.rmse for fold in report.folds) < data.energies.std()
@@ -421,8 +421,8 @@ def test_invariance_quiets_the_disturbed_features(ray) -> None:
 
 def test_no_weight_of_invariance_is_the_fit_without_copies(ray, tmp_path) -> None:
     settings = replace(SETTINGS, invariance=0.0)
-    with_copies, _ = train_on(_disturbed(), settings, workers=2)
-    without, _ = train_on(make_data(), settings, workers=2)
+    with_copies, _ = train_on(_disturbed(), settings, workers=1)
+    without, _ = train_on(make_data(), settings, workers=1)
     assert files(with_copies, tmp_path / "a") == files(without, tmp_path / "b")
 
 
@@ -458,9 +458,9 @@ def test_conditions_are_rows_of_their_path_in_each_model(ray) -> None:
 def test_predictions_of_further_structures_by_models_of_each_size(ray) -> None:
     data = make_data()
     settings = replace(SETTINGS, bootstraps=3)
-    ensemble, report = train_on(data, settings, workers=2, curve_features=data.features[:9])
+    ensemble, report = train_on(data, settings, workers=1, curve_features=data.features[:9])
     assert report.others.shape == (9, len(report.sizes), 9)
-    plain, _ = train_on(data, settings, workers=2)
+    plain, _ = train_on(data, settings, workers=1)
     assert plain.model_id == ensemble.model_id
     energies = ensemble.weights @ data.features[:9].T + ensemble.bias[:, None]
     found = 0
