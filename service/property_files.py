@@ -27,11 +27,13 @@ class Columns:
     lines: tuple[int, ...]
     spread: int | None = None  # column with the spread of the first line
     steps: bool = False  # constant from one abscissa to the next
+    counted: bool = False  # whether the abscissa is a number of something
     n_extrapolating: int = 0
 
     def text_rows(self) -> list[list[str]]:
         """For a table on a terminal."""
-        return [[f"{v:.4f}" for v in row] for row in self.values]
+        first = "{:.0f}" if self.counted else "{:.4f}"
+        return [[first.format(x), *(f"{v:.4f}" for v in row)] for x, *row in self.values]
 
 
 def energy_volume(result: BulkModulus) -> Columns:
@@ -55,6 +57,7 @@ def migration_profile(result: MigrationBarrier) -> Columns:
         ("image", "relative energy (eV)", "energy (eV)", "uncertainty (eV/atom)"),
         np.array(rows),
         lines=(1,),
+        counted=True,
         n_extrapolating=sum(p.extrapolating for p in result.profile),
     )
 

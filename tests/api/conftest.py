@@ -45,12 +45,13 @@ def serving(state, *arguments, port=None, **environment):
 
 def wait_until_ready(process, url, seconds=300):
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended"
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        time.sleep(0.2)
+    with httpx.Client() as client:  # one for all requests: a new one reads all certificates
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "the server ended"
+            with contextlib.suppress(httpx.TransportError):
+                if client.get(f"{url}/health/ready").status_code == 200:
+                    return
+            time.sleep(0.2)
     raise AssertionError("the server did not become ready")
 
 

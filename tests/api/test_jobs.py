@@ -141,6 +141,7 @@ def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
             while not stop.is_set():
                 answer = other.post("/v1/predictions", json={"structures": [as_json(samples[0])]})
                 statuses.append((answer.status_code, answer.json().get("model")))
+                time.sleep(0.02)
 
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:

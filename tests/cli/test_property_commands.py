@@ -60,7 +60,10 @@ def test_barrier(model, tmp_path):
     titles, values = rows(tmp_path / "barrier.csv")
     assert titles[1] == "relative energy (eV)"
     np.testing.assert_allclose(values[:, 1], np.array(energies) - energies[0], atol=1e-6)
-    assert "eV" in run("barrier", PATH).stdout
+    shown = run("barrier", PATH).stdout
+    assert "eV" in shown
+    images = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert images == [str(i) for i in range(len(energies))]
 
 
 def test_voltage(model, tmp_path):
