@@ -89,6 +89,7 @@ def row(name, atoms):
 
 
 def scattering(beta, options):
+    # Double: of the widest of these wavelets a cell holds only the tail, which single precision rounds away.
     grid = Grid.from_dict(options["grid"])
     return Scattering(beta=beta, scales=options["scales"], grid=grid, precision="double")
 

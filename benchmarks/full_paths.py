@@ -8,7 +8,7 @@ there while the features of the others are still being computed:
     atomscatter featurize OUTPUT/part00.extxyz --store STORES/part00 --path-key path_id --copies 0.1
 
 A store of several parts is named after them: STORES/part04-20-12-28 of OUTPUT/part04.extxyz, part20, part12
-and part28. The stores behind paper.md are in single precision: precision = "single" in the --config file.
+and part28. The stores behind paper.md are in single precision, the default.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ def spacings(scattering, atoms):
 
 def study(options):
     model = Ensemble.load(options.model) if options.model else None
-    base = model.scattering if model else Scattering(beta=options.beta, scales=options.scales)
+    given = model.scattering if model else Scattering(beta=options.beta, scales=options.scales)
+    base = scattering_like(given, given.grid)
     structures = chosen(options.data, options.structures)
     grids = GRIDS
     if options.grids:
@@ -188,8 +189,8 @@ translated structure - energy as given| over {options.translations} random vecto
 
 {machine_line(about)}
 
-beta {base.beta:g} A, {base.scales} scales, n = {base.n}. Structures: {cells}. Exact values: grid
-`{FINE.to_dict()}`.
+beta {base.beta:g} A, {base.scales} scales, n = {base.n}, double precision. Structures: {cells}.
+Exact values: grid `{FINE.to_dict()}`.
 Spacing of the grid points: in the first of the cells, for each scale that of l = 0, 1, 2.
 Seconds: median over the structures, one core, beside whatever else the machine did.
 {energies}

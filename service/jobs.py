@@ -41,7 +41,7 @@ class FeaturizeParameters(Strict):
     dataset: Id = Field(description="Id of the data set.")
     beta: float | None = Field(None, ge=0.2, le=2, description="Width of the wavelets, Angstrom.")
     scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
-    precision: Literal["single", "double"] | None = Field(None, description="Of the fields. Default: single.")
+    precision: Literal["single", "double"] = Field("single", description="Of the fields.")
     copies: float = Field(0.4, ge=0, le=1, description="Randomly translated copies per structure.")
 
 

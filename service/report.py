@@ -209,7 +209,8 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"| features per model ({_size_name(settings)}) | {errors['n_selected_mean']:.0f} ± "
         f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
         f"| transform | beta {scattering['beta']} Angstrom, {scattering['scales']} scales, "
-        f"n = {scattering['n']}, powers {', '.join(f'{q:.4g}' for q in scattering['powers'])} |",
+        f"n = {scattering['n']}, powers {', '.join(f'{q:.4g}' for q in scattering['powers'])}, "
+        f"{scattering['precision']} precision |",
         f"| transform hash | `{card['scattering_hash'][:16]}` |",
         f"| reference energies (eV/atom) | {_references(card.get('reference_energies'))} |",
         f"| error on held-out paths (meV/atom) | RMSE {_mev(errors, 'rmse')}, MAE {_mev(errors, 'mae')} |",

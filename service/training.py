@@ -15,6 +15,7 @@ from atomscatter.errors import ConfigError, DataError
 from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn
+from service.differences import differences
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -128,7 +129,8 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
     for i, store in enumerate(found[1:], start=1):
         if store.scattering_config != config:
             raise ConfigError(
-                f"feature store {i} was made with another scattering configuration than store 0"
+                f"feature store {i} was made with another scattering configuration than store 0 (there): "
+                f"{differences(config, store.scattering_config)}"
             )
     parts = [np.asarray(s.features, dtype=np.float64) for s in found]
     if len(found) > 1:

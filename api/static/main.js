@@ -298,7 +298,7 @@ async function drawModel(id) {
   const rows = [
     ["Id", model.id], ["Elements", model.species.join(", ")],
     ["Models averaged", String(model.n_models)], ["Features", String(model.n_features)],
-    ["Wavelets", `β = ${model.scattering.beta} Å, ${model.scattering.scales} scales`],
+    ["Wavelets", `β = ${model.scattering.beta} Å, ${model.scattering.scales} scales, ${model.scattering.precision} precision`],
     ["Data hash", model.data_hash],
   ];
   if (errors) {

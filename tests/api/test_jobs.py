@@ -50,7 +50,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def working(place):
-    with serving(place, timeout=30) as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+    with (
+        serving(place, "--workers", "2", timeout=30) as (process, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         yield process, client
 
 
@@ -141,7 +144,6 @@ def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
             while not stop.is_set():
                 answer = other.post("/v1/predictions", json={"structures": [as_json(samples[0])]})
                 statuses.append((answer.status_code, answer.json().get("model")))
-                time.sleep(0.02)
 
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:

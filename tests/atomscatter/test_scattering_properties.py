@@ -265,6 +265,16 @@ def test_single_precision_rounds_and_no_more(atoms):
     np.testing.assert_allclose(found, features(atoms), rtol=1e-5, atol=1e-12)
 
 
+@few
+@given(atoms=structures(), seed=seeds)
+def test_order_of_atoms_and_orientation_in_single_precision(atoms, seed):
+    order = np.random.default_rng(seed).permutation(len(atoms))
+    other = atoms[order]
+    turn = Rotation.random(random_state=np.random.RandomState(seed)).as_matrix()
+    other.set_cell(other.cell.array @ turn, scale_atoms=True)
+    np.testing.assert_allclose(SINGLE.features(other), SINGLE.features(atoms), rtol=1e-5, atol=1e-12)
+
+
 DIGEST = """
 import hashlib
 import numpy as np

@@ -31,6 +31,7 @@ def test_unknown_ids(tmp_path):
         ("train", "--store", "1" * 16): "no job 1111",
         ("featurize", "--dataset", "../../etc"): "--dataset: String should match",
         ("featurize",): "--dataset is missing",
+        ("featurize", "--dataset", "1" * 16, "--precision", "half"): "--precision: Input should be 'single'",
         ("train", "--store", "1" * 16, "--size-factor", "0"): "--size-factor: Input should be greater than 0",
     }.items():
         done = run("submit", *words, "--state", tmp_path)

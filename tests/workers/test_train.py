@@ -358,7 +358,7 @@ def test_several_stores(store) -> None:
     assert data.data_hash not in ("d0", "d1")
     assert training_data(store).data_hash == "d0"
     different = SimpleNamespace(**(vars(store) | {"scattering_config": Scattering().config}))
-    with pytest.raises(ConfigError, match="store 1"):
+    with pytest.raises(ConfigError, match=r"store 1 .*; scales is 2 there, 3 now"):
         training_data([store, different])
     with pytest.raises(DataError, match="no feature store"):
         training_data([])
