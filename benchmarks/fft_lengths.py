@@ -78,7 +78,14 @@ def main(options):
     ]
     about = machine("pyFFTW", "ducc0")
     header = ["length", "FFTW, us", "ducc0, us", "best, ns per point", "used here", "grids have it"]
-    text = f"# Lengths of Fourier transforms\n\n{machine_line(about)}\n\n{table(header, rows)}\n"
+    text = f"""# Lengths of Fourier transforms
+
+{machine_line(about)}
+
+One field on a cubic grid, single precision, one core.
+
+{table(header, rows)}
+"""
     write_results("fft_lengths", text, {"machine": about, "lengths": records}, options.out)
 
 
