@@ -6,7 +6,7 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "610290bdcdc8f995"
+_MODEL = "add3092c924b222a"
 _SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
 
 
@@ -35,13 +35,13 @@ Si 2.195 2.195 2.195
 PREDICTIONS_REQUEST: Example = {"structures": [STRUCTURE]}
 PREDICTION: Example = {
     "n_atoms": 4,
-    "energy": -9.726696078145611,
-    "energy_per_atom": -2.431674019536403,
-    "formation_energy_per_atom": 0.34619073046359716,
-    "uncertainty": 0.14385111652183016,
+    "energy": -9.513705637947579,
+    "energy_per_atom": -2.3784264094868948,
+    "formation_energy_per_atom": 0.39943834051310523,
+    "uncertainty": 0.14613550147211934,
     "extrapolating": True,
-    "extrapolation_score": 6.940141788374055,
-    "energy_per_atom_by_fold": [-2.47927, -2.40881, -2.43882, -2.43091, -2.40056],
+    "extrapolation_score": 6.604415495945302,
+    "energy_per_atom_by_fold": [-2.39511, -2.3661, -2.40485, -2.36802, -2.35806],
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
@@ -60,20 +60,20 @@ BULK_MODULUS_REQUEST: Example = {
     "strains": [-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06],
 }
 BULK_MODULUS_RESPONSE: Example = {
-    "bulk_modulus": 34.950608576965884,
-    "bulk_modulus_spread": 6.435982555173245,
-    "volume": 66.44183508636024,
-    "energy": -10.015878712017754,
+    "bulk_modulus": 33.3855098795687,
+    "bulk_modulus_spread": 3.6823192419230253,
+    "volume": 67.21287990205825,
+    "energy": -9.81011614591772,
     "reason": None,
-    "volumes": [57.24468, 60.97689, 64.867894, 68.921, 73.139517, 77.526752, 82.086014],
+    "volumes": [57.24468, 60.97689, 64.86789, 68.921, 73.13952, 77.52675, 82.08601],
     "curve": [
-        {"energy": -9.82486, "uncertainty": 0.64644, "extrapolating": True, "extrapolation_score": 19.1479},
-        {"energy": -9.95657, "uncertainty": 0.49479, "extrapolating": True, "extrapolation_score": 16.076},
-        {"energy": -10.01222, "uncertainty": 0.37687, "extrapolating": True, "extrapolation_score": 13.5111},
-        {"energy": -10.0061, "uncertainty": 0.28776, "extrapolating": True, "extrapolation_score": 11.3928},
-        {"energy": -9.95606, "uncertainty": 0.22307, "extrapolating": True, "extrapolation_score": 9.6788},
-        {"energy": -9.87688, "uncertainty": 0.17906, "extrapolating": True, "extrapolation_score": 8.3337},
-        {"energy": -9.7817, "uncertainty": 0.15231, "extrapolating": True, "extrapolation_score": 7.3368},
+        {"energy": -9.61746, "uncertainty": 0.44776, "extrapolating": True, "extrapolation_score": 15.55106},
+        {"energy": -9.73811, "uncertainty": 0.366, "extrapolating": True, "extrapolation_score": 13.32689},
+        {"energy": -9.80044, "uncertainty": 0.29928, "extrapolating": True, "extrapolation_score": 11.41811},
+        {"energy": -9.80674, "uncertainty": 0.24575, "extrapolating": True, "extrapolation_score": 9.81298},
+        {"energy": -9.76284, "uncertainty": 0.20445, "extrapolating": True, "extrapolation_score": 8.52603},
+        {"energy": -9.68358, "uncertainty": 0.17415, "extrapolating": True, "extrapolation_score": 7.55146},
+        {"energy": -9.5779, "uncertainty": 0.1536, "extrapolating": True, "extrapolation_score": 6.86632},
     ],
     "model": _MODEL,
 }
@@ -84,13 +84,13 @@ BARRIER_REQUEST: Example = {
     ]
 }
 BARRIER_RESPONSE: Example = {
-    "barrier": 0.18139692053333256,
-    "barrier_spread": 0.0706923566832055,
-    "relative_energies": [0.0, -0.05130952684563006, -0.18139692053333256],
+    "barrier": 0.1415254754577031,
+    "barrier_spread": 0.04499255808155015,
+    "relative_energies": [0.0, -0.04720945609514793, -0.1415254754577031],
     "profile": [
-        {"energy": -9.7267, "uncertainty": 0.14385, "extrapolating": True, "extrapolation_score": 6.9401},
-        {"energy": -9.77801, "uncertainty": 0.13535, "extrapolating": True, "extrapolation_score": 6.44},
-        {"energy": -9.90809, "uncertainty": 0.12679, "extrapolating": True, "extrapolation_score": 5.6554},
+        {"energy": -9.51371, "uncertainty": 0.14614, "extrapolating": True, "extrapolation_score": 6.60442},
+        {"energy": -9.56092, "uncertainty": 0.13647, "extrapolating": True, "extrapolation_score": 6.14774},
+        {"energy": -9.65523, "uncertainty": 0.12309, "extrapolating": True, "extrapolation_score": 5.46232},
     ],
     "model": _MODEL,
 }
@@ -105,12 +105,12 @@ VOLTAGE_REQUEST: Example = {
 }
 VOLTAGE_RESPONSE: Example = {
     "ion": "Li",
-    "x": [0.0, 1.0, 3.0],
-    "voltage": [0.11981516231179867, -0.2907110165999529],
-    "voltage_spread": [0.2141396570165057, 0.08584064496531862],
+    "x": [0.0, 3.0],
+    "voltage": [-0.2300468698716589],
+    "voltage_spread": [0.011667625266331909],
     "structure_x": [3.0, 1.0, 0.0],
-    "formation_energies": [0.34619073046359716, 0.4016704443272414, 0.9231560509662815],
-    "on_hull": [True, True, True],
+    "formation_energies": [0.39943834051310523, 0.6851278332223423, 0.9076127524374442],
+    "on_hull": [True, False, True],
     "extrapolating": [True, True, True],
     "model": _MODEL,
 }

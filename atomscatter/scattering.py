@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from atomscatter.channels import Channel, channel_species, channels_for
@@ -23,6 +24,7 @@ from atomscatter.grids import Grid
 from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_moduli, power_sums
 from atomscatter.labels import FeatureLabel, feature_labels, second_scales
 from atomscatter.needed import Needed, needed
+from atomscatter.origin import about, moving_origin
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
@@ -30,6 +32,7 @@ Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
 Precision = Literal["single", "double"]
+Origin = Literal["atoms", "cell"]
 Int = NDArray[np.int64]
 
 _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
@@ -53,6 +56,9 @@ class Scattering:
             faster and rounds: by less than 1e-6 of a feature with the default scales
             (benchmarks/results/precision.md), by more where a cell holds only the tail of the filters, as
             with beta = 0.9 and five scales.
+        origin: where the grids begin. "atoms": at a point that moves with the atoms
+            (:mod:`atomscatter.origin`), so that translating a structure changes nothing but last digits.
+            "cell": at the corner of the cell.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
@@ -72,6 +78,7 @@ class Scattering:
         channels: Sequence[Channel] | None = None,
         grid: Grid | None = None,
         precision: Precision = "single",
+        origin: Origin = "atoms",
     ) -> None:
         self.beta = float(beta)
         self.scales = int(scales)
@@ -80,8 +87,10 @@ class Scattering:
         self.channels = channels_for(("Li", "Si")) if channels is None else tuple(channels)
         self.grid = Grid() if grid is None else grid
         self.precision = precision
+        self.origin = origin
         self._check()
         self.species = channel_species(self.channels)
+        self._charges = np.array([float(atomic_numbers[s]) for s in self.species])
         self._weights = np.array([[c.weight(s) for s in self.species] for c in self.channels])
         self._real: type[np.floating[Any]] = np.float32 if precision == "single" else np.float64
         self._complex = np.result_type(self._real, np.complex64)
@@ -124,6 +133,7 @@ class Scattering:
             "channels": [{"name": c.name, "weights": dict(c.weights)} for c in self.channels],
             "grid": self.grid.to_dict(),
             "precision": self.precision,
+            "origin": self.origin,
         }
 
     @property
@@ -135,7 +145,7 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong."""
         settings = dict(config)
-        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision"}
+        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin"}
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
         try:
@@ -168,7 +178,7 @@ class Scattering:
         n_fields = self.n_features / len(self.powers)
         return n_fields * (_SECONDS_PER_FIELD + _SECONDS_PER_POINT * self.grid_points(atoms))
 
-    def features(self, atoms: Atoms, *, only: Needed | None = None) -> Float:
+    def features(self, atoms: Atoms, *, only: Needed | None = None, origin: Origin | None = None) -> Float:
         """Features of one periodic structure, per atom, in the order of :attr:`labels`.
 
         Order 0: sum over atoms of f(Z)^q / N (equation 5). Order 1: integral over the cell of
@@ -179,6 +189,7 @@ class Scattering:
             atoms: periodic in three directions; any cell shape; positions in Angstrom, anywhere.
             only: what to compute (:func:`atomscatter.needed.needed` of :attr:`labels`); other columns are 0.
                 Default: everything.
+            origin: where the grids begin for this structure. Default: as for all, :attr:`origin`.
 
         Returns:
             float64, shape (n_features,).
@@ -203,6 +214,8 @@ class Scattering:
         self._transforms.reserve([shape for scale in [*sources, *targets] for shape in scale])
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths)
+        if (origin or self.origin) == "atoms":
+            density = about(density, moving_origin(np.tensordot(self._charges, density, 1)))
         density = (density / volume).astype(self._complex, copy=False)
 
         zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
@@ -346,6 +359,8 @@ class Scattering:
             raise ConfigError(f"scales must lie between 1 and {MAX_SCALES}, not {self.scales}")
         if self.precision not in ("single", "double"):
             raise ConfigError(f"precision must be 'single' or 'double', not {self.precision!r}")
+        if self.origin not in ("atoms", "cell"):
+            raise ConfigError(f"origin must be 'atoms' or 'cell', not {self.origin!r}")
         if not 1 <= self.n <= MAX_N:
             raise ConfigError(f"n must lie between 1 and {MAX_N}, not {self.n}")
         if not self.powers or not all(0.5 <= q <= 4.0 for q in self.powers):

@@ -56,7 +56,7 @@ def errors(
 
 
 def moves_of_copies(weights: np.ndarray, data: TrainingData, fold_of_path: Mapping[str, int]):
-    """By how much energies of held-out structures move when these are translated, rms and largest, eV/atom.
+    """By how much energies of held-out structures move with the grids, rms and largest, eV/atom.
 
     ``weights``: as of :func:`fold_weights`; ``data`` has translated copies.
     """

@@ -253,9 +253,9 @@ def by_groups(study: Study) -> Outcome:
 OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "the paper's": paper,
     "invariance 10": with_invariance(10.0),
-    "invariance 50": with_invariance(50.0),
+    "invariance 50 (default of the package)": with_invariance(FitSettings.invariance),
     "invariance 100": with_invariance(100.0),
-    "invariance 400 (default of the package)": with_invariance(FitSettings.invariance),
+    "invariance 400": with_invariance(400.0),
     "median of the models": median,
     "models weighted by out-of-bag error": out_of_bag_weights,
     "least squares on columns of a tenth of the models": of_chosen(0.1, ridge=False),
@@ -323,7 +323,7 @@ Properties
 
 {property_table(rows, LEADING)}
 
-Translations of structures by random vectors, held-out paths: changes of the energy, meV/atom
+Grids moved by random vectors, structures of held-out paths: changes of the energy, meV/atom
 
 {table(["fit", "rms", "largest"], moved)}
 """
@@ -346,6 +346,7 @@ def main() -> None:
         given.results / "fit_options.json",
         {
             "data_hash": study.data.data_hash,
+            "scattering": study.data.scattering_config,
             "models": given.bootstraps,
             "max_features": given.max_features,
         },

@@ -5,7 +5,7 @@
 
 For every grid: the relative error of the features against a much finer grid (largest, 99th percentile and
 median over all features of an order and power and all structures), the time of one structure, and, with a
-model, by how much the predicted energy moves when the whole structure is translated by random vectors, and
+model, by how much the predicted energy moves when the grids are moved against the structure at random, and
 how far it lies from the energy on the fine grid. The wavelets are those of the model; without one, of --beta
 and --scales. Features of scales that are too large for a cell (2^j beta times its lowest frequency is 3 or
 more: only the tail of the filter is left, and the cutoff may make them zero) are counted and left out.
@@ -67,7 +67,7 @@ def chosen(files, count):
 
 
 def translated(atoms, count, seed):
-    """Copies moved by random vectors, uniform in the cell."""
+    """Copies moved by random vectors, uniform in the cell, for grids that stay in it."""
     rng = np.random.default_rng(seed)
     copies = []
     for shift in rng.random((count, 3)) @ atoms.cell.array:
@@ -107,11 +107,12 @@ def timed_features(scattering, structures):
 
 
 def energy_errors(model, scattering, structures, features, fine_features, translations):
-    """Movement of energies under translation and distance from the fine grid, meV/atom."""
+    """Movement of energies with the grids, and distance from the fine grid, meV/atom."""
     energy, fine = (1000 * model.predict_features(x)[0] for x in (features, fine_features))
     moves = []
     for index, atoms in enumerate(structures):
-        moved = [scattering.features(copy) for copy in translated(atoms, translations, seed=index)]
+        copies = translated(atoms, translations, seed=index)
+        moved = [scattering.features(copy, origin="cell") for copy in copies]
         moves.append(1000 * model.predict_features(np.array(moved))[0] - energy[index])
     return {
         "largest move": float(np.abs(moves).max()),
@@ -181,8 +182,8 @@ def report(options, model, base, structures, excluded, records):
         sections.append(f"## Relative error of the features, {statistic}\n\n{table(['grid', *keys], rows)}")
     energies = "No model was given, so no energies."
     if model:
-        energies = f"""Energies: model {model.model_id} ({model.n_models} models); "move": |energy of the
-translated structure - energy as given| over {options.translations} random vectors for each structure;
+        energies = f"""Energies: model {model.model_id} ({model.n_models} models); "move": |energy
+with grids moved by a random vector - energy| over {options.translations} vectors for each structure;
 "distance": from the fine grid."""
     newline = "\n\n"
     markdown = f"""# Convergence of the grids

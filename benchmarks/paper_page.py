@@ -124,8 +124,8 @@ def _moves(result: Mapping[str, Any]) -> str:
         return ""
     rms, largest = (1000 * result["moves"][name] for name in ("rms", "largest"))
     return (
-        f"Translating held-out structures by random vectors moves energies by {rms:.2f} meV/atom (root mean "
-        f"square; {largest:.2f} at most). "
+        f"Moving the grids by random vectors moves energies of held-out structures by {rms:.2f} meV/atom "
+        f"(root mean square; {largest:.2f} at most). "
     )
 
 

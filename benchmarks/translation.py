@@ -1,12 +1,16 @@
-"""By how much predicted energies move when structures are translated: the embedded model, or another one.
+"""How exact predicted energies are: under translation, and when the grids move against the atoms.
 
     python benchmarks/translation.py [--model DIR] [--structures 120] [--vectors 4] [--out DIR]
 
-An exact transform would not notice; what moves energies is the error of the grids. Structures of the embedded
-sample, evenly over its kinds, without those whose translated copies taught the fit; and perfect crystals.
+Grids move with the atoms (atomscatter/origin.py), so a translation should change nothing but last digits.
+Where atoms lie on the grids changes when they move against each other, and then the error of the grids shows:
+how large it is, is seen when the grids are moved by random vectors, and how smooth a path it leaves, along
+hops. Structures: of the embedded sample, evenly over its kinds, without those whose translated copies taught
+the fit; and perfect crystals. The model is the embedded one, or another.
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from service.copies import with_translated_copies
 from service.default_model import embedded_model
 from service.demo_data import KINDS, load_sample
 
-LIMIT = 0.1  # meV/atom
+POINTS, DEGREE = 31, 7  # of a hop between two images, and of the polynomial through their energies
 
 
 def unseen(kind):
@@ -49,19 +53,53 @@ def perfect_crystals():
     yield from (bulk("LiSi", "cesiumchloride", a=3.2).repeat(times) for times in (1, 2))
 
 
+def energies(ensemble, structures, origin="atoms"):
+    """meV/atom, shape (structures,)."""
+    features = [ensemble.scattering.features(atoms, origin=origin) for atoms in structures]
+    return 1000 * ensemble.predict_features(np.array(features))[0]
+
+
 def moves(ensemble, structures, vectors):
-    """|energy of a translated structure - energy as given|, meV/atom, shape (structures, vectors)."""
-    scattering, result = ensemble.scattering, []
+    """|energy of a translated structure - energy|, and |energy with moved grids - energy|, meV/atom.
+
+    Shape (2, structures, vectors).
+    """
+    result = []
     for seed, atoms in enumerate(structures):
-        shifts = np.random.default_rng(seed).random((vectors, 3)) @ atoms.cell.array
-        features = [scattering.features(atoms)]
-        for shift in shifts:
-            moved = atoms.copy()
-            moved.translate(shift)
-            features.append(scattering.features(moved))
-        energies = ensemble.predict_features(np.array(features))[0]
-        result.append(1000 * np.abs(energies[1:] - energies[0]))
+        translated = []
+        for shift in np.random.default_rng(seed).random((vectors, 3)) @ atoms.cell.array:
+            translated.append(atoms.copy())
+            translated[-1].translate(shift)
+        (energy,) = energies(ensemble, [atoms])
+        result.append([np.abs(energies(ensemble, translated, o) - energy) for o in ("atoms", "cell")])
+    return np.array(result).swapaxes(0, 1)
+
+
+def roughness(ensemble):
+    """Energies between the two highest neighbours of each path of diffusion, minus a polynomial, meV/atom.
+
+    Shape (paths, POINTS). Images lie less than half an Angstrom apart.
+    """
+    paths = {}
+    for structure in load_sample("diffusion"):
+        paths.setdefault(structure.atoms.info["mep"], []).append(structure)
+    result = []
+    for images in paths.values():
+        sums = [a.energy + b.energy for a, b in pairwise(images)]
+        first, second = (images[int(np.argmax(sums)) + k].atoms for k in (0, 1))
+        step = (second.get_scaled_positions() - first.get_scaled_positions() + 0.5) % 1.0 - 0.5
+        parts = np.linspace(0, 1, POINTS)
+        between = []
+        for part in parts:
+            between.append(first.copy())
+            between[-1].positions += part * step @ first.cell.array
+        values = energies(ensemble, between)
+        result.append(values - np.polynomial.Polynomial.fit(parts, values, DEGREE)(parts))
     return np.array(result)
+
+
+def summary(errors):
+    return [float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))]
 
 
 def main():
@@ -79,30 +117,37 @@ def main():
         structures = unseen(kind)
         rows = np.linspace(0, len(structures) - 1, options.structures // len(KINDS)).round().astype(int)
         found[kind] = moves(ensemble, [structures[i].atoms for i in np.unique(rows)], options.vectors)
-    found["all"] = np.vstack(list(found.values()))
+    found["all"] = np.concatenate(list(found.values()), axis=1)
     crystals = list(perfect_crystals())
     flagged = sum(ensemble.predict(atoms).extrapolating for atoms in crystals)
-    name = f"perfect crystals, {flagged} flagged as extrapolating"
-    found[name] = moves(ensemble, crystals, options.vectors)
-    rows = [
-        [kind, len(m), m.size, float(m.max()), float(np.sqrt(np.mean(m**2))), int((m > LIMIT).sum())]
-        for kind, m in found.items()
-    ]
-    header = ["set", "structures", "translations", "largest (meV/atom)", "rms (meV/atom)", f"above {LIMIT}"]
+    found[f"perfect crystals, {flagged} flagged as extrapolating"] = moves(
+        ensemble, crystals, options.vectors
+    )
+    rows = [[kind, m.shape[1], m[0].size, *summary(m[0]), *summary(m[1])] for kind, m in found.items()]
+    unit = "(meV/atom)"
+    header = ["set", "structures", "vectors"]
+    header += [f"{m}: {s} {unit}" for m in ("translated", "grids moved") for s in ("largest", "rms")]
+    hops = roughness(ensemble)
     about = machine("numba", "pyFFTW", "ducc0")
-    markdown = f"""# Energies under translation
+    markdown = f"""# Energies under translation, and the error of the grids
 
 {machine_line(about)}
 
 Model {ensemble.model_id}: {ensemble.n_models} models, grid `{ensemble.scattering.grid.to_dict()}`.
-|energy of the translated structure - energy as given|; no translated copy of these structures taught the fit.
+Changes of the energy by random vectors: of the structure, whose grids move with it, and of the grids alone.
+No translated copy of these structures taught the fit.
 
 {table(header, rows)}
+
+Along {len(hops)} hops, {POINTS} points between the two highest neighbouring images, energies lie
+{summary(hops)[1]:.3f} meV/atom (root mean square; {summary(hops)[0]:.3f} at most) off a polynomial of degree
+{DEGREE}.
 """
     data = {
         "machine": about,
         "model": ensemble.model_id,
         "rows": [dict(zip(header, r, strict=True)) for r in rows],
+        "hops": dict(zip(("largest", "rms"), summary(hops), strict=True)),
     }
     write_results("translation", markdown, data, options.out)
     print(markdown)

@@ -39,8 +39,8 @@ def featurize(
     copies: Annotated[
         float,
         typer.Option(
-            help="Randomly translated copies per structure (0 to 1): from them, training learns which "
-            "features the grids disturb."
+            help="Copies per structure (0 to 1) that lie elsewhere on the grids: from them, training learns "
+            "which features the grids disturb."
         ),
     ] = 0.4,
     chunk_rows: Annotated[

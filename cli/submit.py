@@ -96,7 +96,7 @@ def featurize(
     scales: Annotated[int | None, _optional("Number of scales (1 to 8).")] = None,
     precision: Annotated[str | None, _optional("Of the fields: single (default) or double.")] = None,
     copies: Annotated[
-        float | None, _optional("Randomly translated copies per structure (0 to 1). Default: 0.4.")
+        float | None, _optional("Copies per structure that lie elsewhere on the grids. Default: 0.4.")
     ] = None,
     file: File = None,
     address: JobsAddress = None,
@@ -123,7 +123,7 @@ def train(
     orders: Annotated[str | None, _optional("Scattering orders: 0-2 (default) or 0-1.")] = None,
     selection: Annotated[str | None, _optional("bagged (default) or full.")] = None,
     invariance: Annotated[
-        float | None, _optional("Weight of translation invariance. Default: as train.")
+        float | None, _optional("Weight of conditions against the error of the grids. Default: 50.")
     ] = None,
     size_factor: Annotated[
         float | None, _optional("Size of the models as a multiple of the best for one alone. Default: 1.")

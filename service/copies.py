@@ -1,7 +1,8 @@
-"""Randomly translated copies of structures: their features show what the grids' error is.
+"""Copies of structures that lie elsewhere on the grids: their features show what the grids' error is.
 
-Energies do not change when all atoms are moved together, and neither would the features, were the grids
-exact. Training turns the differences between copy and original into conditions on the weights
+A copy is translated by a random vector while its grids stay at the corner of the cell (``origin="cell"`` of
+:class:`atomscatter.scattering.Scattering`). Were the grids exact, its features would not change. Training
+turns the differences between copy and original into conditions on the weights
 (``service.training.FitSettings.invariance``).
 """
 

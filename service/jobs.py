@@ -42,7 +42,9 @@ class FeaturizeParameters(Strict):
     beta: float | None = Field(None, ge=0.2, le=2, description="Width of the wavelets, Angstrom.")
     scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
     precision: Literal["single", "double"] = Field("single", description="Of the fields.")
-    copies: float = Field(0.4, ge=0, le=1, description="Randomly translated copies per structure.")
+    copies: float = Field(
+        0.4, ge=0, le=1, description="Copies per structure that lie elsewhere on the grids."
+    )
 
 
 class TrainParameters(Strict):
@@ -55,7 +57,9 @@ class TrainParameters(Strict):
     seed: int = Field(0, ge=0, lt=2**63, description="Root of all random numbers.")
     orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
     selection: Literal["bagged", "full"] = "bagged"
-    invariance: float = Field(400.0, ge=0, le=1e9, description="Weight of translation invariance.")
+    invariance: float = Field(
+        50.0, ge=0, le=1e9, description="Weight of conditions against the error of the grids."
+    )
     size_factor: float = Field(
         1.0, gt=0, le=1000, description="Features of a model, as a multiple of the best number for it alone."
     )

@@ -222,11 +222,11 @@ class FitSettings:
     selection: Selection = "bagged"
     """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step. ``full``: appendix C of the
     paper, nested 4-fold cross-validation, all columns at each step."""
-    invariance: float = 400.0
-    """Weight of invariance: features of randomly translated copies differ from their originals by the error
-    of the grids, and each difference d enters the training set as a condition (invariance * d) . w = 0. So
-    the fit prefers combinations of features that the grids do not disturb. What it costs in accuracy
-    is in benchmarks/results/paper.md. 0: the paper's fit."""
+    invariance: float = 50.0
+    """Weight of invariance: features of translated copies, whose grids stay in the cell, differ from their
+    originals by the error of the grids, and each difference d enters the training set as a condition
+    (invariance * d) . w = 0. So the fit prefers combinations of features that the grids do not disturb. What
+    it costs in accuracy is in benchmarks/results/paper.md. 0: the paper's fit."""
     size_factor: float = 1.0
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
     ``max_features``. An average may gain from larger models than are best alone

@@ -19,8 +19,9 @@ from service.storage import open_storage
 from workers.cluster import connect
 from workers.pool import run_units
 
-# What a worker needs of a structure: its name for messages, numbers, positions (Angstrom), cell (Angstrom).
-_Job = tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+# What a worker needs of a structure: its name for messages, numbers, positions (Angstrom), cell (Angstrom),
+# and whether its grids stay in the cell: copies are there to show the error of the grids.
+_Job = tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], bool]
 
 
 def featurize(
@@ -174,9 +175,10 @@ class Featurizer:
         self._ledger.record(Unit(unit, input_hash, self._scattering.config_hash, chunk_hash))
 
     def _features(self, job: _Job) -> NDArray[np.float64]:
-        place, numbers, positions, cell = job
+        place, numbers, positions, cell, grids_stay = job
+        atoms = Atoms(numbers, positions=positions, cell=cell, pbc=True)
         try:
-            return self._scattering.features(Atoms(numbers, positions=positions, cell=cell, pbc=True))
+            return self._scattering.features(atoms, origin="cell" if grids_stay else None)
         except StructureError as error:
             raise DataError(f"{place}: {error.reason}") from None
 
@@ -184,4 +186,5 @@ class Featurizer:
 def _job(structure: LabelledStructure) -> _Job:
     atoms = structure.atoms
     place = f"{structure.source}, structure {structure.index}"
-    return place, atoms.numbers, atoms.positions, np.asarray(atoms.cell.array)
+    is_copy = structure.copy_of is not None
+    return place, atoms.numbers, atoms.positions, np.asarray(atoms.cell.array), is_copy

@@ -4,7 +4,7 @@ In double precision; what single precision, the default, adds is rounding
 (test_single_precision_rounds_and_no_more).
 
 Tolerances. With the same grid and the same frequencies only the order of additions changes: rounding. When
-the atoms move against the grid, or another cell puts other points, order 1 with q = 2 still agrees to
+another cell puts other points, order 1 with q = 2 still agrees to
 rounding (the grid holds the whole band) and the rest to the error of the grid, twice because it is made
 twice. A single atom of a species in a small cell is a crystal in that species' channel, so the tolerances of
 crystals hold: tolerances.py.
@@ -76,7 +76,20 @@ def assert_same(atoms, other, tolerances):
 def test_translation(atoms, shift):
     moved = atoms.copy()
     moved.translate(5 * shift)
-    assert_same(atoms, moved, TWO_GRIDS)
+    assert_same(atoms, moved, EXACT)
+
+
+@few
+@given(atoms=structures(), shift=arrays(float, 3, elements=coordinates))
+def test_translation_against_grids_that_stay(atoms, shift):
+    moved = atoms.copy()
+    moved.translate(5 * shift)
+    stay = Scattering.from_config(SCATTERING.config | {"origin": "cell"})
+    one, two = stay.features(atoms), stay.features(moved)
+    assert_within(stay.labels, two, one, TWO_GRIDS)
+    assert np.array_equal(SCATTERING.features(moved, origin="cell"), two)
+    if not np.allclose(shift, 0):
+        assert not np.array_equal(one, two)
 
 
 @few
