@@ -6,7 +6,7 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "add3092c924b222a"
+_MODEL = "16c4f5a602930e2b"
 _SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
 
 
@@ -35,13 +35,13 @@ Si 2.195 2.195 2.195
 PREDICTIONS_REQUEST: Example = {"structures": [STRUCTURE]}
 PREDICTION: Example = {
     "n_atoms": 4,
-    "energy": -9.513705637947579,
-    "energy_per_atom": -2.3784264094868948,
-    "formation_energy_per_atom": 0.39943834051310523,
-    "uncertainty": 0.14613550147211934,
+    "energy": -9.488612189433168,
+    "energy_per_atom": -2.372153047358292,
+    "formation_energy_per_atom": 0.4057117026417081,
+    "uncertainty": 0.14205483528605636,
     "extrapolating": True,
-    "extrapolation_score": 6.604415495945302,
-    "energy_per_atom_by_fold": [-2.39511, -2.3661, -2.40485, -2.36802, -2.35806],
+    "extrapolation_score": 6.04877463020187,
+    "energy_per_atom_by_fold": [-2.36526, -2.39301, -2.38302, -2.35103, -2.36845],
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
@@ -60,20 +60,20 @@ BULK_MODULUS_REQUEST: Example = {
     "strains": [-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06],
 }
 BULK_MODULUS_RESPONSE: Example = {
-    "bulk_modulus": 33.3855098795687,
-    "bulk_modulus_spread": 3.6823192419230253,
-    "volume": 67.21287990205825,
-    "energy": -9.81011614591772,
+    "bulk_modulus": 33.36103173152856,
+    "bulk_modulus_spread": 4.247609897838884,
+    "volume": 69.26964917429045,
+    "energy": -9.725245003828963,
     "reason": None,
     "volumes": [57.24468, 60.97689, 64.86789, 68.921, 73.13952, 77.52675, 82.08601],
     "curve": [
-        {"energy": -9.61746, "uncertainty": 0.44776, "extrapolating": True, "extrapolation_score": 15.55106},
-        {"energy": -9.73811, "uncertainty": 0.366, "extrapolating": True, "extrapolation_score": 13.32689},
-        {"energy": -9.80044, "uncertainty": 0.29928, "extrapolating": True, "extrapolation_score": 11.41811},
-        {"energy": -9.80674, "uncertainty": 0.24575, "extrapolating": True, "extrapolation_score": 9.81298},
-        {"energy": -9.76284, "uncertainty": 0.20445, "extrapolating": True, "extrapolation_score": 8.52603},
-        {"energy": -9.68358, "uncertainty": 0.17415, "extrapolating": True, "extrapolation_score": 7.55146},
-        {"energy": -9.5779, "uncertainty": 0.1536, "extrapolating": True, "extrapolation_score": 6.86632},
+        {"energy": -9.43419, "uncertainty": 0.43994, "extrapolating": True, "extrapolation_score": 14.00018},
+        {"energy": -9.59561, "uncertainty": 0.3581, "extrapolating": True, "extrapolation_score": 11.98827},
+        {"energy": -9.69195, "uncertainty": 0.29217, "extrapolating": True, "extrapolation_score": 10.27253},
+        {"energy": -9.72597, "uncertainty": 0.23978, "extrapolating": True, "extrapolation_score": 8.84161},
+        {"energy": -9.70416, "uncertainty": 0.19948, "extrapolating": True, "extrapolation_score": 7.70624},
+        {"energy": -9.64163, "uncertainty": 0.16978, "extrapolating": True, "extrapolation_score": 6.85627},
+        {"energy": -9.54797, "uncertainty": 0.14947, "extrapolating": True, "extrapolation_score": 6.26751},
     ],
     "model": _MODEL,
 }
@@ -84,13 +84,13 @@ BARRIER_REQUEST: Example = {
     ]
 }
 BARRIER_RESPONSE: Example = {
-    "barrier": 0.1415254754577031,
-    "barrier_spread": 0.04499255808155015,
-    "relative_energies": [0.0, -0.04720945609514793, -0.1415254754577031],
+    "barrier": 0.15326445223952234,
+    "barrier_spread": 0.0394908975833861,
+    "relative_energies": [0.0, -0.0509909449589383, -0.15326445223952234],
     "profile": [
-        {"energy": -9.51371, "uncertainty": 0.14614, "extrapolating": True, "extrapolation_score": 6.60442},
-        {"energy": -9.56092, "uncertainty": 0.13647, "extrapolating": True, "extrapolation_score": 6.14774},
-        {"energy": -9.65523, "uncertainty": 0.12309, "extrapolating": True, "extrapolation_score": 5.46232},
+        {"energy": -9.48861, "uncertainty": 0.14205, "extrapolating": True, "extrapolation_score": 6.04877},
+        {"energy": -9.5396, "uncertainty": 0.13302, "extrapolating": True, "extrapolation_score": 5.63129},
+        {"energy": -9.64188, "uncertainty": 0.12036, "extrapolating": True, "extrapolation_score": 5.01849},
     ],
     "model": _MODEL,
 }
@@ -106,10 +106,10 @@ VOLTAGE_REQUEST: Example = {
 VOLTAGE_RESPONSE: Example = {
     "ion": "Li",
     "x": [0.0, 3.0],
-    "voltage": [-0.2300468698716589],
-    "voltage_spread": [0.011667625266331909],
+    "voltage": [-0.22970152235602193],
+    "voltage_spread": [0.02519530963089658],
     "structure_x": [3.0, 1.0, 0.0],
-    "formation_energies": [0.39943834051310523, 0.6851278332223423, 0.9076127524374442],
+    "formation_energies": [0.4057117026417081, 0.6999613902490713, 0.9337422434987666],
     "on_hull": [True, False, True],
     "extrapolating": [True, True, True],
     "model": _MODEL,

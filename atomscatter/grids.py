@@ -7,8 +7,8 @@ whose spectrum all second-order features are made of: on surfaces for l = 0, at 
 general for l = 2. So grids get coarser with l, where fields are many: the most accuracy for the least cost
 (benchmarks/results/grid_convergence.md). Large scales have few points to average and get finer grids.
 
-Grids move with the atoms (:mod:`atomscatter.origin`), so translation is exact; how atoms lie on a grid still
-changes when they move against each other, or with the cell.
+Grids move with the atoms (:mod:`atomscatter.origin`), so translation changes nothing; how atoms lie on a grid
+still changes when they move against each other, or with the cell.
 
 In a perfect crystal all atoms lie alike on a grid, and the errors at different atoms do not average out. They
 do if the number of points along an axis shares no factor with the number of periods: two periods then see

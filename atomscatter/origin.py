@@ -1,18 +1,21 @@
 """Where the grids of a structure begin: at a point that moves with its atoms.
 
 Grids that begin there make the features of a translated structure the same to the last digits, however coarse
-they are. Beginning at one of the atoms would do so, too, but energies would jump by the error of the grids
-whenever another atom takes over.
+they are.
 
-Along each axis a, the point is where the wave of the lowest structure factor
+Along each axis a the point is where the longest wave of the nuclear charges has its crest,
 
-    S_m = sum over atoms of Z exp(-2 pi i m x_a)
+    x_a = -arg(S_a) / (2 pi) ,     S_a = sum over atoms of Z exp(-2 pi i x_a) ,
 
-has a crest, x_a = -arg S_m / (2 pi m), which moves smoothly with the atoms. Z makes |S_m| large where only
-the species are mixed unevenly: in a dense liquid, all atoms together hardly leave a wave. In most structures
-m = 1. In crystals, S_1 is often zero by symmetry; m is then the first with a wave, there are m crests along
-the axis, and of all crests the one with the largest charge density counts. Where several have it, they are
-equivalent in a perfect crystal.
+which follows small moves smoothly. (Charges, because in a dense liquid all atoms together hardly leave a
+wave; where the species are mixed unevenly, charges do.)
+
+In crystals S_a is zero by symmetry; in tilings of a smaller cell whose atoms have moved a little it is small,
+and its phase says nothing. Then the point is the atom with the largest charge density, of the waves that the
+transform has: w_k S_k, with w_k = 1 / (1 + k . k) for integer k, which no exchange or reversal of cell
+vectors changes. Equivalent atoms of a crystal have the same, and whichever is taken, the crystal looks the
+same from it. When atoms move, another one may take over; where it is not equivalent to the first, energies
+change by some of the error of the grids.
 """
 
 from __future__ import annotations
@@ -25,49 +28,59 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
-LEAST_WAVE = 1e-3
-"""Smallest |S_m| / S_0 that is taken for a wave: above what rounded positions of a crystal leave, far below
-what disorder leaves."""
+LEAST_WAVE = 0.05
+"""Smallest |S_a| whose phase counts, as a part of what atoms at random leave, the square root of sum Z^2. In
+the embedded sample 3 % of the structures of paths have less along one of the axes, and all tilings, though
+their atoms have moved by 0.1 Angstrom."""
+
+_PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 
 
-def moving_origin(charge: Complex) -> Float:
+def moving_origin(charge: Complex, scaled: Float, numbers: Float) -> Float:
     """Fractional coordinates, shape (3,), of a point that moves with the atoms.
 
     Args:
         charge: structure factors sum over atoms of Z exp(-2 pi i k . x) at integer k, shape
             (2h0 + 1, 2h1 + 1, h2 + 1): the first two from -h to h, the last from 0.
+        scaled: fractional coordinates of the atoms, shape (n_atoms, 3).
+        numbers: their Z, shape (n_atoms,).
     """
-    half0, half1, _ = half = [charge.shape[0] // 2, charge.shape[1] // 2, charge.shape[2] - 1]
-    total = charge[half0, half1, 0].real
-    crests = [
-        _crests(line / total)
-        for line in (charge[half0 + 1 :, half1, 0], charge[half0, half1 + 1 :, 0], charge[half0, half1, 1:])
-    ]
-    if all(len(c) == 1 for c in crests):
-        return np.concatenate(crests)
-    # The density at every crest; frequencies that are not stored are conjugates of those that are.
-    frequencies = [np.arange(first, h + 1) for first, h in zip((-half0, -half1, 0), half, strict=True)]
-    waves = [np.exp(2j * np.pi * np.outer(c, k)) for c, k in zip(crests, frequencies, strict=True)]
-    waves[2][:, 1:] *= 2
-    density = np.einsum("abc,pa,qb,rc->pqr", charge, *waves, optimize=True).real
-    best = np.unravel_index(np.argmax(density), density.shape)
-    return np.array([c[i] for c, i in zip(crests, best, strict=True)])
+    center = charge.shape[0] // 2, charge.shape[1] // 2, 0
+    origin, least = np.zeros(3), LEAST_WAVE * np.linalg.norm(numbers)
+    for axis in range(3):
+        longest = (*center[:axis], center[axis] + 1, *center[axis + 1 :])
+        if longest[axis] == charge.shape[axis]:
+            continue  # the band is empty along this axis: fields do not vary along it
+        wave = charge[longest]
+        if abs(wave) < least:
+            return np.array(scaled[np.argmax(_densities(charge, scaled))])
+        origin[axis] = -np.angle(wave) / (2 * np.pi)
+    return origin
 
 
-def about(density: Complex, origin: Float) -> Complex:
+def from_origin(factors: Complex, origin: Float) -> Complex:
     """Structure factors, shape (..., 2h0 + 1, 2h1 + 1, h2 + 1), with positions measured from ``origin``."""
-    n0, n1, n2 = density.shape[-3:]
-    waves = [
-        np.exp(2j * np.pi * x * np.arange(first, first + n))
-        for x, first, n in zip(origin, (-(n0 // 2), -(n1 // 2), 0), (n0, n1, n2), strict=True)
-    ]
-    return np.asarray(density * (waves[0][:, None, None] * waves[1][:, None] * waves[2]))
+    waves = [np.exp(2j * np.pi * x * k) for x, k in zip(origin, _frequencies(factors), strict=True)]
+    return np.asarray(factors * (waves[0][:, None, None] * waves[1][:, None] * waves[2]))
 
 
-def _crests(line: Complex) -> Float:
-    """Crests of the first wave among the relative structure factors of m = 1, 2, ...; (0,) without any."""
-    found = np.flatnonzero(np.abs(line) > LEAST_WAVE)
-    if not len(found):
-        return np.zeros(1)
-    m = int(found[0]) + 1
-    return np.asarray((np.arange(m) - np.angle(line[m - 1]) / (2 * np.pi)) / m)
+def _frequencies(factors: Complex) -> list[Float]:
+    """The integers k along each axis."""
+    n0, n1, n2 = factors.shape[-3:]
+    return [np.arange(n0) - n0 // 2.0, np.arange(n1) - n1 // 2.0, np.arange(n2) * 1.0]
+
+
+def _densities(charge: Complex, scaled: Float) -> Float:
+    """Weighted charge density at each atom, shape (n_atoms,), up to a factor."""
+    k = _frequencies(charge)
+    weighted = charge / (1 + k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + k[2] ** 2)
+    weighted[..., 1:] *= 2  # the frequencies that are not stored are conjugates of these
+    waves = [np.exp(2j * np.pi * np.outer(k[axis], scaled[:, axis])) for axis in range(3)]
+    planes = charge.shape[0] * charge.shape[1]
+    densities = np.empty(len(scaled))
+    block = max(1, _PAIRS_IN_MEMORY // planes)
+    for start in range(0, len(scaled), block):
+        w0, w1, w2 = (w[:, start : start + block] for w in waves)
+        lines = (weighted.reshape(planes, -1) @ w2).reshape(*charge.shape[:2], -1)
+        densities[start : start + block] = np.einsum("abn,an,bn->n", lines, w0, w1, optimize=True).real
+    return densities

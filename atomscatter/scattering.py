@@ -24,7 +24,7 @@ from atomscatter.grids import Grid
 from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_moduli, power_sums
 from atomscatter.labels import FeatureLabel, feature_labels, second_scales
 from atomscatter.needed import Needed, needed
-from atomscatter.origin import about, moving_origin
+from atomscatter.origin import from_origin, moving_origin
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
@@ -90,7 +90,7 @@ class Scattering:
         self.origin = origin
         self._check()
         self.species = channel_species(self.channels)
-        self._charges = np.array([float(atomic_numbers[s]) for s in self.species])
+        self._nuclear_charges = np.array([float(atomic_numbers[s]) for s in self.species])
         self._weights = np.array([[c.weight(s) for s in self.species] for c in self.channels])
         self._real: type[np.floating[Any]] = np.float32 if precision == "single" else np.float64
         self._complex = np.result_type(self._real, np.complex64)
@@ -143,8 +143,11 @@ class Scattering:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
-        """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong."""
-        settings = dict(config)
+        """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong.
+
+        Without ``origin`` it is one of before that setting, and grids stay in the cell.
+        """
+        settings = {"origin": "cell", **config}
         unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin"}
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
@@ -189,14 +192,16 @@ class Scattering:
             atoms: periodic in three directions; any cell shape; positions in Angstrom, anywhere.
             only: what to compute (:func:`atomscatter.needed.needed` of :attr:`labels`); other columns are 0.
                 Default: everything.
-            origin: where the grids begin for this structure. Default: as for all, :attr:`origin`.
+            origin: where the grids begin, for this structure only. Default: :attr:`origin`.
 
         Returns:
             float64, shape (n_features,).
 
         Raises:
             StructureError: the structure cannot be featurized; the message says why.
+            ConfigError: ``origin`` is neither "atoms" nor "cell".
         """
+        _check_origin(origin or self.origin)
         check_atoms(atoms, species=self.species)
         symbols = np.array(atoms.get_chemical_symbols())
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
@@ -213,9 +218,11 @@ class Scattering:
         ]
         self._transforms.reserve([shape for scale in [*sources, *targets] for shape in scale])
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
-        density = self._density(atoms.get_scaled_positions(wrap=True), symbols, lengths)
+        scaled = np.asarray(atoms.get_scaled_positions(wrap=True))
+        density = self._density(scaled, symbols, lengths)
         if (origin or self.origin) == "atoms":
-            density = about(density, moving_origin(np.tensordot(self._charges, density, 1)))
+            charge = np.tensordot(self._nuclear_charges, density, 1)
+            density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
         density = (density / volume).astype(self._complex, copy=False)
 
         zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
@@ -359,8 +366,7 @@ class Scattering:
             raise ConfigError(f"scales must lie between 1 and {MAX_SCALES}, not {self.scales}")
         if self.precision not in ("single", "double"):
             raise ConfigError(f"precision must be 'single' or 'double', not {self.precision!r}")
-        if self.origin not in ("atoms", "cell"):
-            raise ConfigError(f"origin must be 'atoms' or 'cell', not {self.origin!r}")
+        _check_origin(self.origin)
         if not 1 <= self.n <= MAX_N:
             raise ConfigError(f"n must lie between 1 and {MAX_N}, not {self.n}")
         if not self.powers or not all(0.5 <= q <= 4.0 for q in self.powers):
@@ -368,3 +374,8 @@ class Scattering:
         names = [c.name for c in self.channels]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"channels need distinct names, not {names}")
+
+
+def _check_origin(origin: str) -> None:
+    if origin not in ("atoms", "cell"):
+        raise ConfigError(f"origin must be 'atoms' or 'cell', not {origin!r}")

@@ -14,10 +14,10 @@ VARIANTS = {
     "full": "Table I: all features, bagged",
     "orders-0-1": "Table III: features of order 0 and 1 only, bagged",
     "non-randomised": "Table IV: not randomised (nested cross-validation, every feature at every step)",
-    "invariance-50": "Table I with a weight of invariance of 50",
+    "invariance-400": "Table I with a weight of invariance of 400",
     "invariance-0": "Table I with the paper's fit, without conditions of invariance",
 }
-INVARIANCE = {"invariance-50": 50.0, "invariance-0": 0.0}
+INVARIANCE = {"invariance-400": 400.0, "invariance-0": 0.0}
 _FULL = {
     "relaxation paths": ("7.44 ± 0.49", "5.52 ± 0.34"),
     "diffusion": ("12.3 ± 0.50", "11.7 ± 0.51"),

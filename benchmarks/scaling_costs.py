@@ -425,7 +425,7 @@ def _store(count):
 def _matrix_of(store):
     data = training_data(store)
     row_order, _, _ = sort_by_path(data, len(data.differences))
-    return data, design_matrix(data, 400.0, row_order, np.arange(data.features.shape[1]))
+    return data, design_matrix(data, FitSettings.invariance, row_order, np.arange(data.features.shape[1]))
 
 
 def measure_all():

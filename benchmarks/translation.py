@@ -4,25 +4,26 @@
 
 Grids move with the atoms (atomscatter/origin.py), so a translation should change nothing but last digits.
 Where atoms lie on the grids changes when they move against each other, and then the error of the grids shows:
-how large it is, is seen when the grids are moved by random vectors, and how smooth a path it leaves, along
-hops. Structures: of the embedded sample, evenly over its kinds, without those whose translated copies taught
-the fit; and perfect crystals. The model is the embedded one, or another.
+how large it is, is seen when the grids are moved by random vectors, and what it does to relative energies,
+along migration paths. Structures: of the embedded sample, evenly over its kinds, without those whose
+translated copies taught the fit; and perfect crystals. The model is the embedded one, or another.
 """
 
 import argparse
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from ase.build import bulk
+from ase.build import bulk, make_supercell, niggli_reduce
+from ase.spacegroup import crystal
 from common import RESULTS, machine, machine_line, table, write_results
+from grid_convergence import finer
 
 from atomscatter.ensemble import Ensemble
+from atomscatter.grids import Grid
+from atomscatter.scattering import Scattering
 from service.copies import with_translated_copies
 from service.default_model import embedded_model
 from service.demo_data import KINDS, load_sample
-
-POINTS, DEGREE = 31, 7  # of a hop between two images, and of the polynomial through their energies
 
 
 def unseen(kind):
@@ -51,11 +52,24 @@ def perfect_crystals():
         yield bulk("LiSi", structure, a=a)
         yield bulk("LiSi", structure, a=a, cubic=True)
     yield from (bulk("LiSi", "cesiumchloride", a=3.2).repeat(times) for times in (1, 2))
+    # Cells in which the longest waves vanish, or which the crystal's rotations do not map onto themselves.
+    for primitive in (bulk("Li", "bcc", a=3.44), bulk("Si", "diamond", a=5.43)):
+        for multiple in (5, 7, 13):
+            sheared = make_supercell(primitive, [[1, 0, 0], [0, 1, 0], [1, 2, multiple]])
+            yield sheared.copy()
+            niggli_reduce(sheared)
+            yield sheared
+    sites = [(0, 0, 0), (0.25, 0, 0.5)]
+    a15 = crystal(["Si", "Li"], sites, spacegroup=223, cellpar=[5, 5, 5, 90, 90, 90])
+    yield from (a15, a15.repeat((3, 2, 1)))
+    screw = crystal(["Si"], [(0.15, 0.3, 0.05)], spacegroup=76, cellpar=[5, 5, 7, 90, 90, 90])
+    yield from (screw, screw.repeat((2, 1, 1)))
 
 
-def energies(ensemble, structures, origin="atoms"):
+def energies(ensemble, structures, origin="atoms", scattering=None):
     """meV/atom, shape (structures,)."""
-    features = [ensemble.scattering.features(atoms, origin=origin) for atoms in structures]
+    scattering = scattering or ensemble.scattering
+    features = [scattering.features(atoms, origin=origin) for atoms in structures]
     return 1000 * ensemble.predict_features(np.array(features))[0]
 
 
@@ -75,26 +89,20 @@ def moves(ensemble, structures, vectors):
     return np.array(result).swapaxes(0, 1)
 
 
-def roughness(ensemble):
-    """Energies between the two highest neighbours of each path of diffusion, minus a polynomial, meV/atom.
+def errors_along_paths(ensemble, origin):
+    """Largest minus smallest error of the grids over the images of each path of diffusion, meV of the cell.
 
-    Shape (paths, POINTS). Images lie less than half an Angstrom apart.
+    Against grids with twice the points of each axis.
     """
+    grid = Grid(first=finer(Grid().first, 2.0), second=finer(Grid().second, 2.0))
+    fine = Scattering.from_config(ensemble.scattering.config | {"grid": grid.to_dict()})
     paths = {}
     for structure in load_sample("diffusion"):
-        paths.setdefault(structure.atoms.info["mep"], []).append(structure)
+        paths.setdefault(structure.atoms.info["mep"], []).append(structure.atoms)
     result = []
     for images in paths.values():
-        sums = [a.energy + b.energy for a, b in pairwise(images)]
-        first, second = (images[int(np.argmax(sums)) + k].atoms for k in (0, 1))
-        step = (second.get_scaled_positions() - first.get_scaled_positions() + 0.5) % 1.0 - 0.5
-        parts = np.linspace(0, 1, POINTS)
-        between = []
-        for part in parts:
-            between.append(first.copy())
-            between[-1].positions += part * step @ first.cell.array
-        values = energies(ensemble, between)
-        result.append(values - np.polynomial.Polynomial.fit(parts, values, DEGREE)(parts))
+        by_both = [energies(ensemble, images, origin, scattering) for scattering in (None, fine)]
+        result.append(np.ptp(np.subtract(*by_both)) * len(images[0]))
     return np.array(result)
 
 
@@ -127,7 +135,9 @@ def main():
     unit = "(meV/atom)"
     header = ["set", "structures", "vectors"]
     header += [f"{m}: {s} {unit}" for m in ("translated", "grids moved") for s in ("largest", "rms")]
-    hops = roughness(ensemble)
+    along = {origin: errors_along_paths(ensemble, origin) for origin in ("atoms", "cell")}
+    names = {"atoms": "move with the atoms", "cell": "stay in the cell"}
+    of_paths = {names[o]: [float(e.mean()), float(e.max())] for o, e in along.items()}
     about = machine("numba", "pyFFTW", "ducc0")
     markdown = f"""# Energies under translation, and the error of the grids
 
@@ -139,15 +149,16 @@ No translated copy of these structures taught the fit.
 
 {table(header, rows)}
 
-Along {len(hops)} hops, {POINTS} points between the two highest neighbouring images, energies lie
-{summary(hops)[1]:.3f} meV/atom (root mean square; {summary(hops)[0]:.3f} at most) off a polynomial of degree
-{DEGREE}.
+Relative energies along a path of diffusion ({len(along["atoms"])} paths, energies of the cell): largest minus
+smallest error of the grids, against grids with twice the points of each axis.
+
+{table(["grids", "mean over the paths (meV)", "largest (meV)"], [[k, *v] for k, v in of_paths.items()])}
 """
     data = {
         "machine": about,
         "model": ensemble.model_id,
         "rows": [dict(zip(header, r, strict=True)) for r in rows],
-        "hops": dict(zip(("largest", "rms"), summary(hops), strict=True)),
+        "along paths, meV": {origin: e.tolist() for origin, e in along.items()},
     }
     write_results("translation", markdown, data, options.out)
     print(markdown)

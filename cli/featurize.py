@@ -39,8 +39,8 @@ def featurize(
     copies: Annotated[
         float,
         typer.Option(
-            help="Copies per structure (0 to 1) that lie elsewhere on the grids: from them, training learns "
-            "which features the grids disturb."
+            help="Share of the structures (0 to 1) that are featurized again, translated over grids that "
+            "stay: from these copies, training learns which features the error of the grids disturbs."
         ),
     ] = 0.4,
     chunk_rows: Annotated[

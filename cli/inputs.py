@@ -108,6 +108,7 @@ class TransformFile(BaseModel):
     powers: list[float] | None = None
     grid: dict[str, Any] | None = None
     precision: str | None = None
+    origin: str | None = None
     species: list[str] | None = None
 
 
@@ -124,8 +125,7 @@ def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | 
     settings = read_config(config_file).model_dump(exclude_none=True)
     species = settings.pop("species", None) or _elements(structures)
     try:
-        channels = Scattering.for_species(species).config["channels"]
-        scattering = Scattering.from_config({**settings, "channels": channels})
+        scattering = Scattering.from_config(Scattering.for_species(species).config | settings)
     except ConfigError as error:
         raise ConfigError(f"{config_file}: {error}") from error
     for structure in structures:

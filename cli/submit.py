@@ -96,7 +96,8 @@ def featurize(
     scales: Annotated[int | None, _optional("Number of scales (1 to 8).")] = None,
     precision: Annotated[str | None, _optional("Of the fields: single (default) or double.")] = None,
     copies: Annotated[
-        float | None, _optional("Copies per structure that lie elsewhere on the grids. Default: 0.4.")
+        float | None,
+        _optional("Share of structures, 0 to 1, featurized again elsewhere on the grids. Default: 0.4."),
     ] = None,
     file: File = None,
     address: JobsAddress = None,

@@ -43,7 +43,7 @@ class FeaturizeParameters(Strict):
     scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
     precision: Literal["single", "double"] = Field("single", description="Of the fields.")
     copies: float = Field(
-        0.4, ge=0, le=1, description="Copies per structure that lie elsewhere on the grids."
+        0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."
     )
 
 

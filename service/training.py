@@ -85,7 +85,7 @@ class TrainingData:
     data_hash: str
     differences: FloatArray | None = None
     """Features of translated copies minus those of their originals, shape (n_copies, n_features); None: no
-    copies. An exact transform would give zeros."""
+    copies. Their grids stay in the cell (:mod:`service.copies`): exact ones would give zeros."""
     difference_paths: tuple[str, ...] = ()
     """Relaxation path of each difference."""
 

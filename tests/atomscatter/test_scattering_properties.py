@@ -3,11 +3,10 @@
 In double precision; what single precision, the default, adds is rounding
 (test_single_precision_rounds_and_no_more).
 
-Tolerances. With the same grid and the same frequencies only the order of additions changes: rounding. When
-another cell puts other points, order 1 with q = 2 still agrees to
-rounding (the grid holds the whole band) and the rest to the error of the grid, twice because it is made
-twice. A single atom of a species in a small cell is a crystal in that species' channel, so the tolerances of
-crystals hold: tolerances.py.
+Tolerances. With the same grid and the same frequencies only the order of additions changes: rounding. Where
+another cell puts other points, order 1 with q = 2 still agrees to rounding (the grid holds the whole band)
+and the rest to the error of the grid, twice because it is made twice. A single atom of a species in a small
+cell is a crystal in that species' channel, so the tolerances of crystals hold: tolerances.py.
 """
 
 import hashlib

@@ -9,7 +9,8 @@ from service.copies import with_translated_copies
 from service.default_model import embedded_model
 from service.demo_data import load_sample
 
-ROUNDING, GRIDS = 1e-5, 1e-3  # eV/atom
+# eV/atom; in crystals fields vanish by symmetry, and what single precision leaves of them is rounding.
+ROUNDING, ROUNDING_IN_CRYSTALS, GRIDS = 1e-7, 3e-6, 1e-3
 
 
 def of_no_copy():
@@ -21,8 +22,8 @@ def of_no_copy():
         yield load_sample(kind)[-1]
 
 
-STRUCTURES = dict(zip(("path", "diffusion", "bulk"), (s.atoms for s in of_no_copy()), strict=True)) | {
-    # All atoms lie alike on a grid.
+SAMPLE = dict(zip(("path", "diffusion", "bulk"), (s.atoms for s in of_no_copy()), strict=True))
+CRYSTALS = {  # all atoms lie alike on a grid
     "Li primitive": bulk("Li", "bcc", a=3.44),
     "Li16": bulk("Li", "bcc", a=3.44, cubic=True).repeat(2),
     "Li54": bulk("Li", "bcc", a=3.44, cubic=True).repeat(3),
@@ -32,15 +33,22 @@ STRUCTURES = dict(zip(("path", "diffusion", "bulk"), (s.atoms for s in of_no_cop
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", SAMPLE | CRYSTALS)
 def test_a_translation_changes_no_energy_and_the_place_of_the_grids_little(name):
-    ensemble, rng, atoms = Ensemble.load(embedded_model()), np.random.default_rng(5), STRUCTURES[name]
+    ensemble, rng, atoms = (
+        Ensemble.load(embedded_model()),
+        np.random.default_rng(5),
+        (SAMPLE | CRYSTALS)[name],
+    )
+    moved = [atoms.copy() for _ in range(3)]
+    for copy in moved:
+        copy.translate(rng.random(3) @ copy.cell.array)
+
+    def changes(origin):
+        features = [ensemble.scattering.features(copy, origin=origin) for copy in moved]
+        return np.abs(ensemble.predict_features(np.array(features))[0] - as_given)
+
     as_given = ensemble.predict(atoms).energy_per_atom
-    for _ in range(3):
-        moved = atoms.copy()
-        moved.translate(rng.random(3) @ moved.cell.array)
-        assert abs(ensemble.predict(moved).energy_per_atom - as_given) < ROUNDING
-        (by_other_grids,), *_ = ensemble.predict_features(
-            ensemble.scattering.features(moved, origin="cell")[None]
-        )
-        assert ROUNDING / 100 < abs(by_other_grids - as_given) < GRIDS
+    rounding = ROUNDING if name in SAMPLE else ROUNDING_IN_CRYSTALS
+    assert changes("atoms").max() < rounding
+    assert rounding < changes("cell").max() < GRIDS

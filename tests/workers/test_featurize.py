@@ -4,6 +4,7 @@ from ase.build import bulk
 
 from atomscatter.errors import DataError, StoreError
 from atomscatter.scattering import Scattering
+from service.copies import with_translated_copies
 from service.feature_store import FeatureStore
 from service.reading import LabelledStructure
 from workers.cluster import connect
@@ -57,6 +58,17 @@ def test_rows_are_the_features_in_the_order_of_the_structures(
     FeatureStore.open(tmp_path / "store")
 
 
+def test_grids_move_with_structures_and_not_with_copies(tmp_path, structures, expected):
+    rows, scattering = with_translated_copies(structures, 0.3), Scattering(**SETTINGS)
+    found = featurize(rows, scattering, tmp_path / "store", workers=1).features[:]
+    assert np.array_equal(found[:13], expected)
+    for row, copy in zip(rows[13:], found[13:], strict=True):
+        assert np.array_equal(copy, scattering.features(row.atoms, origin="cell"))
+        original = expected[row.copy_of]
+        assert scattering.features(row.atoms) == pytest.approx(original, rel=1e-5)
+        assert copy != pytest.approx(original, rel=1e-4), "the error of the grids"
+
+
 def test_the_number_of_workers_does_not_change_the_bytes(tmp_path, structures):
     hashes = {
         featurize(structures, Scattering(**SETTINGS), tmp_path / str(n), workers=n).content_hash()
@@ -104,7 +116,8 @@ def test_the_actor_is_a_plain_class(tmp_path, structures, expected):
     store = FeatureStore.create(tmp_path / "store", structures, Scattering(**SETTINGS), chunk_rows=5)
     worker = Featurizer(store.scattering_config, str(store.path))
     jobs = [
-        ("a", s.atoms.numbers, s.atoms.positions, np.asarray(s.atoms.cell.array)) for s in structures[10:]
+        ("a", s.atoms.numbers, s.atoms.positions, np.asarray(s.atoms.cell.array), False)
+        for s in structures[10:]
     ]
     worker.featurize(2, store.unit_input_hash(2), jobs)
     assert list(store.completed_units()) == [2]
