@@ -5,10 +5,10 @@ they are.
 
 Along each axis a the point is where the longest wave of the nuclear charges has its crest,
 
-    x_a = -arg(S_a) / (2 pi) ,     S_a = sum over atoms of Z exp(-2 pi i x_a) ,
+    o_a = -arg(S_a) / (2 pi) ,     S_a = sum over atoms n of Z_n exp(-2 pi i x_na) ,
 
-which follows small moves smoothly. (Charges, because in a dense liquid all atoms together hardly leave a
-wave; where the species are mixed unevenly, charges do.)
+(fractional coordinates), which follows small moves smoothly. Charges, because in a dense liquid all atoms
+together hardly leave a wave; where the species are mixed unevenly, charges do.
 
 In crystals S_a is zero by symmetry; in tilings of a smaller cell whose atoms have moved a little it is small,
 and its phase says nothing. Then the point is the atom with the largest charge density, of the waves that the

@@ -145,7 +145,7 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong.
 
-        Without ``origin`` it is one of before that setting, and grids stay in the cell.
+        One without ``origin`` is older than that setting: its grids stay in the cell.
         """
         settings = {"origin": "cell", **config}
         unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin"}

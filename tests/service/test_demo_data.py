@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from atomscatter.errors import DataError
+from atomscatter.origin import LEAST_WAVE
 from service.demo_data import KINDS, REFERENCE_ENERGIES, load_sample, thinned
 
 
@@ -70,3 +71,19 @@ def test_thinned_keeps_whole_concentrations(sample: dict[str, list]) -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(DataError, match="'surface'"):
         load_sample("surface")
+
+
+def test_the_longest_waves_are_weak_in_tilings_and_seldom_elsewhere(sample: dict[str, list]) -> None:
+    """What the threshold of atomscatter/origin.py rests on."""
+
+    def share_of_weak(structures: list) -> float:
+        weak = []
+        for atoms in (s.atoms for s in structures):
+            waves = np.exp(-2j * np.pi * atoms.get_scaled_positions())
+            weak.append((np.abs(atoms.numbers @ waves) < LEAST_WAVE * np.linalg.norm(atoms.numbers)).any())
+        return float(np.mean(weak))
+
+    tilings = [s for s in sample["large"] if s.atoms.info["kind"] != "scratch"]
+    assert len(tilings) == 24
+    assert share_of_weak(tilings) == 1.0
+    assert share_of_weak(sample["paths"]) == pytest.approx(0.03, abs=0.005)
