@@ -201,7 +201,8 @@ class Scattering:
             StructureError: the structure cannot be featurized; the message says why.
             ConfigError: ``origin`` is neither "atoms" nor "cell".
         """
-        _check_origin(origin or self.origin)
+        origin = origin or self.origin
+        _check_origin(origin)
         check_atoms(atoms, species=self.species)
         symbols = np.array(atoms.get_chemical_symbols())
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
@@ -220,7 +221,7 @@ class Scattering:
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         scaled = np.asarray(atoms.get_scaled_positions(wrap=True))
         density = self._density(scaled, symbols, lengths)
-        if (origin or self.origin) == "atoms":
+        if origin == "atoms":
             charge = np.tensordot(self._nuclear_charges, density, 1)
             density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
         density = (density / volume).astype(self._complex, copy=False)

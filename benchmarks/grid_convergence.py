@@ -67,7 +67,7 @@ def chosen(files, count):
 
 
 def translated(atoms, count, seed):
-    """Copies moved by random vectors, uniform in the cell, for grids that stay in it."""
+    """Copies moved by random vectors, uniform in the cell."""
     rng = np.random.default_rng(seed)
     copies = []
     for shift in rng.random((count, 3)) @ atoms.cell.array:

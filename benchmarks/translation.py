@@ -16,7 +16,7 @@ import numpy as np
 from ase.build import bulk, make_supercell, niggli_reduce
 from ase.spacegroup import crystal
 from common import RESULTS, machine, machine_line, table, write_results
-from grid_convergence import finer
+from grid_convergence import finer, translated
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
@@ -80,12 +80,9 @@ def moves(ensemble, structures, vectors):
     """
     result = []
     for seed, atoms in enumerate(structures):
-        translated = []
-        for shift in np.random.default_rng(seed).random((vectors, 3)) @ atoms.cell.array:
-            translated.append(atoms.copy())
-            translated[-1].translate(shift)
+        copies = translated(atoms, vectors, seed)
         (energy,) = energies(ensemble, [atoms])
-        result.append([np.abs(energies(ensemble, translated, o) - energy) for o in ("atoms", "cell")])
+        result.append([np.abs(energies(ensemble, copies, o) - energy) for o in ("atoms", "cell")])
     return np.array(result).swapaxes(0, 1)
 
 

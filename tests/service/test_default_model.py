@@ -35,11 +35,8 @@ CRYSTALS = {  # all atoms lie alike on a grid
 
 @pytest.mark.parametrize("name", SAMPLE | CRYSTALS)
 def test_a_translation_changes_no_energy_and_the_place_of_the_grids_little(name):
-    ensemble, rng, atoms = (
-        Ensemble.load(embedded_model()),
-        np.random.default_rng(5),
-        (SAMPLE | CRYSTALS)[name],
-    )
+    ensemble, rng = Ensemble.load(embedded_model()), np.random.default_rng(5)
+    atoms = (SAMPLE | CRYSTALS)[name]
     moved = [atoms.copy() for _ in range(3)]
     for copy in moved:
         copy.translate(rng.random(3) @ copy.cell.array)
