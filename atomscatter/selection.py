@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -136,6 +136,7 @@ def fit_model(
     n_draw: int,
     rng: np.random.Generator,
     size_factor: float = 1.0,
+    columns: IntArray | None = None,
     gram: FloatArray | None = None,
     products: FloatArray | None = None,
 ) -> SparseModel:
@@ -151,6 +152,7 @@ def fit_model(
     n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
     size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error; at
         least 1 feature, at most all that were chosen.
+    columns : the columns that may be chosen. Default: all.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
     products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
@@ -165,15 +167,18 @@ def fit_model(
     root = np.sqrt(row_weights[train])
     y_train = y[train] * root
     if gram is None:
-        path = greedy_rows(
-            X[train] * root[:, None], y_train, max_features=max_features, n_draw=n_draw, rng=rng
-        )
+        rows = X[train] if columns is None else X[np.ix_(train, columns)]
+        path = greedy_rows(rows * root[:, None], y_train, max_features=max_features, n_draw=n_draw, rng=rng)
     else:
         if products is None:
             products = X.T @ (row_weights * y)
+        if columns is not None:
+            gram, products = gram[np.ix_(columns, columns)], products[columns]
         path = greedy_gram(
             gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
         )
+    if columns is not None:
+        path = replace(path, order=columns[path.order])
     oob_mse = squared_errors(path, X, y, oob)
     size = _size(oob_mse, size_factor)
     weights, used_qr = path.weights(size), False

@@ -127,6 +127,15 @@ def with_invariance(weight: float) -> Callable[[Study], Outcome]:
     return predict
 
 
+def with_channels(share: float) -> Callable[[Study], Outcome]:
+    """Each model sees this share of the channels."""
+
+    def predict(study: Study) -> Outcome:
+        return study.outcome(study.trained(study.data, replace(study.settings, channel_share=share)))
+
+    return predict
+
+
 def median(study: Study) -> Outcome:
     ensemble = study.paper
     middle = {kind: np.median(study.model_energies(ensemble, kind), axis=1) for kind in study.features}
@@ -256,6 +265,8 @@ OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "invariance 50 (default of the package)": with_invariance(FitSettings.invariance),
     "invariance 100": with_invariance(100.0),
     "invariance 400": with_invariance(400.0),
+    "invariance 50, 2 of 5 channels": with_channels(0.4),
+    "invariance 50, 3 of 5 channels": with_channels(0.6),
     "median of the models": median,
     "models weighted by out-of-bag error": out_of_bag_weights,
     "least squares on columns of a tenth of the models": of_chosen(0.1, ridge=False),

@@ -370,6 +370,7 @@ def _measure_fit(count):
         by_gram=True,
         is_structure=row_order < count,
         others=np.empty((0, X.shape[1])),
+        channel=np.zeros(X.shape[1], dtype=np.int64),
     )
     worker = FitWorker(X, problem)
     rest = float(np.mean([model.seconds[1] for model in worker.fit(0, 0, 3)]))

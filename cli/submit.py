@@ -129,6 +129,9 @@ def train(
     size_factor: Annotated[
         float | None, _optional("Size of the models as a multiple of the best for one alone. Default: 1.")
     ] = None,
+    channel_share: Annotated[
+        float | None, _optional("Share of the channels that each model sees. Default: 1.")
+    ] = None,
     references: options.References = None,
     file: File = None,
     address: JobsAddress = None,
@@ -148,6 +151,7 @@ def train(
         "selection": selection,
         "invariance": invariance,
         "size_factor": size_factor,
+        "channel_share": channel_share,
         "references": options.parse_references(references),
     }
     _run("train", given, file, Where(address, state), Showing(detach, as_json, quiet))

@@ -205,7 +205,8 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"| labels | {extras.labels} |",
         f"| data hash | `{card['data_hash'][:16]}` |",
         f"| models | {settings['folds']} folds, {settings['bootstraps']} bootstraps each, "
-        f"selection {settings['selection']}, orders {settings['orders']}, seed {settings['seed']} |",
+        f"selection {settings['selection']}, orders {settings['orders']}, {_share(settings)}"
+        f"seed {settings['seed']} |",
         f"| features per model ({_size_name(settings)}) | {errors['n_selected_mean']:.0f} ± "
         f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
         f"| transform | beta {scattering['beta']} Angstrom, {scattering['scales']} scales, "
@@ -232,6 +233,11 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
 def _size_name(settings: Mapping[str, Any]) -> str:
     factor = settings.get("size_factor", 1.0)  # which models trained by earlier versions do not have
     return "M*" if factor == 1 else f"M* times {factor:g}"
+
+
+def _share(settings: Mapping[str, Any]) -> str:
+    share = settings.get("channel_share", 1.0)
+    return "" if share == 1 else f"{100 * share:g} % of the channels for each model, "
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

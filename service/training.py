@@ -88,6 +88,8 @@ class TrainingData:
     copies. Their grids stay in the cell (:mod:`service.copies`): exact ones would give zeros."""
     difference_paths: tuple[str, ...] = ()
     """Relaxation path of each difference."""
+    feature_channels: NDArray[np.str_] | None = None
+    """Channel of each feature, shape (n_features,); None: all of one."""
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -141,17 +143,19 @@ def training_data(stores: Store | Sequence[Store]) -> TrainingData:
     path_ids = [str(p) for s in found for p in s.path_ids]
     compositions = [str(c) for s in found for c in s.compositions]
     originals = _joined_originals(found)
+    labels = Scattering.from_config(config).labels
     kept, copies = np.flatnonzero(originals < 0), np.flatnonzero(originals >= 0)
     return TrainingData(
         features=features[kept],
         energies=energies[kept],
         path_ids=tuple(path_ids[i] for i in kept),
         compositions=tuple(compositions[i] for i in kept),
-        feature_orders=np.array([label.order for label in Scattering.from_config(config).labels]),
+        feature_orders=np.array([label.order for label in labels]),
         scattering_config=config,
         data_hash=joined_hash(found),
         differences=features[copies] - features[originals[copies]] if len(copies) else None,
         difference_paths=tuple(path_ids[i] for i in copies),
+        feature_channels=np.array([label.channel for label in labels]),
     )
 
 
@@ -231,6 +235,11 @@ class FitSettings:
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
     ``max_features``. An average may gain from larger models than are best alone
     (benchmarks/results/peers.md). 1: the paper's fit."""
+    channel_share: float = 1.0
+    """Share of the channels that a model sees, drawn anew for each model
+    (:func:`atomscatter.resampling.drawn_channels`); features of order 0, which carry the composition, are
+    seen by all. Less helps under strain and costs on larger cells (benchmarks/results/fit_options.md). 1: the
+    paper's fit, and without randomisation always."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
@@ -242,6 +251,8 @@ class FitSettings:
             raise ConfigError(
                 f"size_factor must be above 0 and at most {LARGEST_SIZE_FACTOR:g}, got {self.size_factor}"
             )
+        if not 0 < self.channel_share <= 1:
+            raise ConfigError(f"channel_share must be above 0 and at most 1, got {self.channel_share}")
         if self.orders not in ("0-2", "0-1"):
             raise ConfigError(f"orders must be 0-2 or 0-1, got {self.orders!r}")
         if self.selection not in ("bagged", "full"):

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.learning_curves import predictions_at
-from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
+from atomscatter.resampling import bootstrap_weights, drawn_channels, model_rng, nested_split_weights
 from atomscatter.selection import fit_model
 from service.training import NESTED_SPLITS, FitSettings
 
@@ -32,6 +32,7 @@ class Problem:
     by_gram: bool  # whether features are chosen from Gram matrices
     is_structure: NDArray[np.bool_]  # (n,); the other rows are conditions of invariance
     others: FloatArray  # (n_others, n_columns): structures that models of all sizes are to predict
+    channel: IntArray  # (n_columns,): number of the channel of each column; -1: every model sees it
 
     @property
     def path_of_row(self) -> IntArray:
@@ -87,15 +88,17 @@ class FitWorker:
             began = time.process_time()
             out_of_bag = (problem.path_fold != fold) & (weights == 0)
             row_weights = weights[path_of_row].astype(np.float64)
+            columns = self._columns(rng)
             model = fit_model(
                 X,
                 problem.y,
                 row_weights,
                 np.flatnonzero(out_of_bag[path_of_row] & problem.is_structure),
                 max_features=problem.settings.max_features,
-                n_draw=problem.settings.n_drawn(X.shape[1]),
+                n_draw=problem.settings.n_drawn(len(columns)),
                 rng=rng,
                 size_factor=problem.settings.size_factor,
+                columns=None if len(columns) == X.shape[1] else columns,
                 gram=None if grams is None else grams[i],
                 products=None if products is None else products[i],
             )
@@ -111,6 +114,13 @@ class FitWorker:
             seconds = (gram_seconds, time.process_time() - began)
             results.append(FittedModel(model.columns, model.weights, curves, others, model.used_qr, seconds))
         return results
+
+    def _columns(self, rng: np.random.Generator) -> IntArray:
+        """The columns that a model may choose, shape (n_seen,)."""
+        channel, settings = self.problem.channel, self.problem.settings
+        share = settings.channel_share if settings.selection == "bagged" else 1.0
+        seen = drawn_channels(channel.max() + 1, share, rng)
+        return np.flatnonzero((channel < 0) | np.isin(channel, seen))
 
     def _path_weights(
         self, fold: int, first: int, stop: int, rngs: Sequence[np.random.Generator]

@@ -72,6 +72,7 @@ def train(
     selection: Selection = "bagged",
     invariance: float = FitSettings.invariance,
     size_factor: float = FitSettings.size_factor,
+    channel_share: float = FitSettings.channel_share,
     references: Mapping[str, float] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Ensemble, TrainingReport]:
@@ -86,6 +87,7 @@ def train(
         selection=selection,
         invariance=invariance,
         size_factor=size_factor,
+        channel_share=channel_share,
     )
     return train_on(
         training_data(stores),
@@ -137,6 +139,7 @@ def train_on(
         by_gram=len(X) >= GRAM_FROM_ROWS,
         is_structure=row_order < n_structures,
         others=_scaled_rows(curve_features, columns, scales),
+        channel=_channels(data, columns),
     )
     with _shared(X, workers, address) as (X, fit):
         results = fit(problem, on_progress)
@@ -190,6 +193,18 @@ def _scaled_rows(features: FloatArray | None, columns: IntArray, scales: FloatAr
     if features is None:
         return np.empty((0, len(columns) + 1))
     return np.column_stack([features[:, columns], np.ones(len(features))]) * scales
+
+
+def _channels(data: TrainingData, columns: IntArray) -> IntArray:
+    """Number of the channel of each column of the design matrix, -1 for order 0 and the bias; shape
+    (n_columns + 1,)."""
+    channels = np.full(len(columns) + 1, -1)
+    of_order = np.flatnonzero(data.feature_orders[columns] > 0)
+    if data.feature_channels is None:
+        channels[of_order] = 0
+    else:
+        channels[of_order] = np.unique(data.feature_channels[columns[of_order]], return_inverse=True)[1]
+    return channels
 
 
 def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:

@@ -120,6 +120,7 @@ def store(working, dataset):
 def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     client = working[1]
     fit = {"folds": 2, "bootstraps": 3, "max_features": 20, "invariance": 7, "size_factor": 1.5}
+    fit["channel_share"] = 0.6
     wanted = {"store": store} | fit
     job = ended(client, submit(client, "train", wanted))
     assert job["state"] == "succeeded", job

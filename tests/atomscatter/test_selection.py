@@ -138,7 +138,7 @@ def split(seed, n_paths=20, length=5):
     return np.repeat(weights, length).astype(float), np.flatnonzero(np.repeat(weights == 0, length))
 
 
-def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, seed=0, size_factor=1.0):
+def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, seed=0, **options):
     gram = X.T @ (row_weights[:, None] * X) if source == "gram" else None
     return fit_model(
         X,
@@ -148,8 +148,8 @@ def fit(X, y, row_weights, oob, *, source="rows", max_features=100, n_draw=6, se
         max_features=max_features,
         n_draw=n_draw,
         rng=np.random.default_rng(seed),
-        size_factor=size_factor,
         gram=gram,
+        **options,
     )
 
 
@@ -166,6 +166,19 @@ def test_larger_and_smaller_models(source, factor) -> None:
     assert model.columns.tolist() == best.order[:size].tolist()
     oracle = LinearRegression(fit_intercept=False).fit(X[:, model.columns], y, sample_weight=row_weights)
     np.testing.assert_allclose(model.weights, oracle.coef_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_some_columns_may_be_chosen(source) -> None:
+    X, y = problem(11, n=100)
+    row_weights, oob = split(11)
+    some = np.arange(1, X.shape[1], 3)
+    model = fit(X, y, row_weights, oob, source=source, columns=some)
+    alone = fit(X[:, some], y, row_weights, oob, source=source)
+    assert model.columns.tolist() == some[alone.columns].tolist()
+    assert model.order.tolist() == some[alone.order].tolist()
+    np.testing.assert_allclose(model.weights, alone.weights, rtol=1e-12)
+    np.testing.assert_allclose(model.oob_rmse, alone.oob_rmse, rtol=1e-12)
 
 
 @pytest.mark.parametrize("source", SOURCES)

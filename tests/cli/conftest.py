@@ -47,7 +47,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     assert made.exit_code == 0, made.output
     trained = run(
         "train", "--store", store, "--model", model, "--folds", 2, "--bootstraps", 4, "--max-features", 12,
-        "--size-factor", 1.5, "--references", REFERENCES, "--workers", 2,
+        "--size-factor", 1.5, "--channel-share", 0.6, "--references", REFERENCES, "--workers", 2,
     )  # fmt: skip
     assert trained.exit_code == 0, trained.output
     return Workplace(data, store, model, trained.stdout)

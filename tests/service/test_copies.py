@@ -70,6 +70,7 @@ def test_commands_and_jobs_have_the_defaults_of_the_library():
     of_train = inspect.signature(train_command).parameters
     assert of_train["invariance"].default == FitSettings().invariance
     assert of_train["size_factor"].default == FitSettings().size_factor
+    assert of_train["channel_share"].default == FitSettings().channel_share
     assert FeaturizeParameters(dataset="0" * 16).copies == DEFAULT_SHARE
     job, settings = TrainParameters(store="0" * 16).model_dump(), asdict(FitSettings())
     assert {name: job[name] for name in settings} == settings

@@ -94,6 +94,7 @@ def test_models_in_a_batch_are_limited_by_memory_and_shared_among_workers(n_rows
         by_gram=True,
         is_structure=np.ones(n_rows, dtype=bool),
         others=np.empty((0, n_columns)),
+        channel=np.zeros(n_columns, dtype=int),
     )
     units = list(train_module._units(problem).values())
     assert units[0] == (0, 0, batch)
@@ -195,6 +196,7 @@ def test_gram_and_rows_give_the_same_models(trained) -> None:
         by_gram=True,
         is_structure=np.ones(len(X), dtype=bool),
         others=np.empty((0, 41)),
+        channel=np.zeros(41, dtype=int),
     )
     for i, result in enumerate(FitWorker(X, problem).fit(1, 0, 13)):
         weights = np.zeros(41)
@@ -285,6 +287,22 @@ def test_the_size_factor_reaches_every_model(trained) -> None:
     assert ensemble.card["settings"]["size_factor"] == 1.0
 
 
+def test_a_model_sees_its_share_of_the_channels(trained) -> None:
+    data, of_all, _ = trained
+    data = replace(data, feature_channels=np.array(["abcde"[i % 5] for i in range(40)]))
+    same, _ = train_on(data, SETTINGS, workers=1)
+    np.testing.assert_array_equal(same.weights, of_all.weights)
+    ensemble, _ = train_on(data, replace(SETTINGS, channel_share=0.6), workers=1)
+    of_order = data.feature_orders > 0
+    seen = [set(data.feature_channels[of_order & (weights != 0)]) for weights in ensemble.weights]
+    assert max(map(len, seen)) == 3
+    assert set.union(*seen) == set("abcde")
+    assert ensemble.weights[:, ~of_order].any(axis=0).all()
+    full = replace(SETTINGS, selection="full")
+    nested = [train_on(data, replace(full, channel_share=s), workers=1)[0] for s in (0.2, 1.0)]
+    np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -299,6 +317,9 @@ def test_the_size_factor_reaches_every_model(trained) -> None:
         ({"size_factor": 0.0}, "size_factor"),
         ({"size_factor": np.nan}, "size_factor"),
         ({"size_factor": 1001.0}, "size_factor"),
+        ({"channel_share": 0.0}, "channel_share"),
+        ({"channel_share": 1.1}, "channel_share"),
+        ({"channel_share": np.nan}, "channel_share"),
     ],
 )
 def test_unusable_settings(change, message) -> None:
