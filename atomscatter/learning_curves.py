@@ -18,7 +18,7 @@ def predictions_at(path: GreedyPath, sizes: IntArray, X: FloatArray) -> FloatArr
     ----------
     path : the columns in the order of choice.
     sizes : numbers of columns, shape (n_sizes,), at most as many as were chosen.
-    X : structures in the columns that the path was chosen from, shape (n, n_columns).
+    X : structures in the columns that ``path.order`` counts, shape (n, n_columns).
 
     Returns shape (n_sizes, n), eV/atom.
     """

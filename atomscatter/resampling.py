@@ -72,21 +72,6 @@ def bootstrap_weights(train_paths: IntArray, n_paths: int, rng: np.random.Genera
             return draws.astype(np.int64)
 
 
-def drawn_channels(n_channels: int, share: float, rng: np.random.Generator) -> IntArray:
-    """The channels that one model sees: ``share`` of them, rounded, at least one; ascending, shape
-    (n_drawn,).
-
-    Channels are mixtures of the same species densities, so that columns of different channels resemble each
-    other, and a model that sees all can have large weights that cancel between them. ``share`` of 1 draws no
-    random number.
-    """
-    if share >= 1:
-        return np.arange(n_channels)
-    n_drawn = min(n_channels, max(1, round(share * n_channels)))
-    drawn = rng.choice(n_channels, size=n_drawn, replace=False)
-    return np.sort(drawn).astype(np.int64)
-
-
 def nested_split_weights(
     train_paths: IntArray, n_paths: int, n_splits: int, rng: np.random.Generator
 ) -> IntArray:

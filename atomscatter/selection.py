@@ -95,6 +95,21 @@ def number_drawn(n_columns: int) -> int:
     return max(1, round(float(np.sqrt(n_columns))))
 
 
+def number_of_channels(n_channels: int, share: float) -> int:
+    """Channels that a model sees: ``share`` of them, rounded (halves up), at least one."""
+    return min(n_channels, max(1, int(share * n_channels + 0.5)))
+
+
+def drawn_channels(n_channels: int, n_seen: int, rng: np.random.Generator) -> IntArray:
+    """The channels that one model sees, drawn without replacement; ascending, shape (n_seen,).
+
+    Where all are seen, no random number is drawn.
+    """
+    if n_seen >= n_channels:
+        return np.arange(n_channels)
+    return np.sort(rng.choice(n_channels, size=n_seen, replace=False)).astype(np.int64)
+
+
 def squared_errors(path: GreedyPath, X: FloatArray, y: FloatArray, rows: IntArray) -> FloatArray:
     """Mean squared error of the models of 1 .. n_chosen features on some rows of ``X``, shape (n_chosen,),
     eV^2/atom^2.
@@ -149,10 +164,10 @@ def fit_model(
     row_weights : shape (n_structures,), weight of each training structure, 0 outside the training set.
     oob : rows of the out-of-bag structures; none of them may have a weight.
     max_features : largest number of features M_max.
-    n_draw : columns drawn at each step; n_columns or more: all of them, no bagging.
+    n_draw : columns drawn at each step; as many as may be chosen, or more: all of them, no bagging.
     size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error; at
         least 1 feature, at most all that were chosen.
-    columns : the columns that may be chosen. Default: all.
+    columns : the columns that may be chosen, ascending, shape (n,). Default: all.
     gram : X^T diag(row_weights) X, to choose from instead of the rows.
     products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
@@ -167,7 +182,7 @@ def fit_model(
     root = np.sqrt(row_weights[train])
     y_train = y[train] * root
     if gram is None:
-        rows = X[train] if columns is None else X[np.ix_(train, columns)]
+        rows = X[train] if columns is None else take(X, train, columns)
         path = greedy_rows(rows * root[:, None], y_train, max_features=max_features, n_draw=n_draw, rng=rng)
     else:
         if products is None:
@@ -178,7 +193,7 @@ def fit_model(
             gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
         )
     if columns is not None:
-        path = replace(path, order=columns[path.order])
+        path = replace(path, order=columns[path.order], drawn=None)
     oob_mse = squared_errors(path, X, y, oob)
     size = _size(oob_mse, size_factor)
     weights, used_qr = path.weights(size), False

@@ -70,8 +70,9 @@ def train(
         float,
         typer.Option(
             help="Share of the channels (species, valence, core, kinetic) that each model sees, drawn anew "
-            "for each. With 0.4 errors of bulk moduli were lower by 10 % and of strained structures by 7 %, "
-            "those on larger cells higher by 7 %. 1: the paper's fit.",
+            "for each; order 0 is seen by all, and with --selection full everything. With 0.4 and 5,378 "
+            "structures errors of bulk moduli were lower by 10 % and of strained structures by 7 %, those on "
+            "larger cells higher by 7 %, on the largest by 15 %. 1: the paper's fit.",
         ),
     ] = 1.0,
     references: options.References = None,

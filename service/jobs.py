@@ -63,7 +63,9 @@ class TrainParameters(Strict):
     size_factor: float = Field(
         1.0, gt=0, le=1000, description="Features of a model, as a multiple of the best number for it alone."
     )
-    channel_share: float = Field(1.0, gt=0, le=1, description="Share of the channels that each model sees.")
+    channel_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
+    )
     references: dict[Element, float] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )

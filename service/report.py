@@ -27,6 +27,7 @@ from rich.table import Table
 
 from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
+from atomscatter.selection import number_of_channels
 from service.disk import room_checked
 from service.evaluation import Errors, PropertyErrors
 
@@ -205,7 +206,7 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"| labels | {extras.labels} |",
         f"| data hash | `{card['data_hash'][:16]}` |",
         f"| models | {settings['folds']} folds, {settings['bootstraps']} bootstraps each, "
-        f"selection {settings['selection']}, orders {settings['orders']}, {_share(settings)}"
+        f"selection {settings['selection']}, orders {settings['orders']}, {_channels(settings)}"
         f"seed {settings['seed']} |",
         f"| features per model ({_size_name(settings)}) | {errors['n_selected_mean']:.0f} ± "
         f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
@@ -235,9 +236,12 @@ def _size_name(settings: Mapping[str, Any]) -> str:
     return "M*" if factor == 1 else f"M* times {factor:g}"
 
 
-def _share(settings: Mapping[str, Any]) -> str:
-    share = settings.get("channel_share", 1.0)
-    return "" if share == 1 else f"{100 * share:g} % of the channels for each model, "
+def _channels(settings: Mapping[str, Any]) -> str:
+    share = settings.get("channel_share", 1.0)  # which models trained by earlier versions do not have
+    if share == 1 or settings["selection"] != "bagged":
+        return ""
+    seen = number_of_channels(settings["channels"], share)
+    return f"{seen} of {settings['channels']} channels for each model, "
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from atomscatter.errors import ConfigError, DataError
 from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
-from atomscatter.selection import number_drawn
+from atomscatter.selection import number_drawn, number_of_channels
 from service.differences import differences
 
 FloatArray = NDArray[np.float64]
@@ -100,8 +100,9 @@ class TrainingData:
                 f"{n} structures have {len(self.energies)} energies, {len(self.path_ids)} path ids and "
                 f"{len(self.compositions)} compositions"
             )
-        if self.features.shape[1:] != self.feature_orders.shape:
-            raise DataError(f"{self.features.shape[1]} features have {len(self.feature_orders)} labels")
+        for labels in (self.feature_orders, self.feature_channels):
+            if labels is not None and self.features.shape[1:] != labels.shape:
+                raise DataError(f"{self.features.shape[1]} features have {len(labels)} labels")
         bad = np.flatnonzero(~np.isfinite(self.energies))
         if len(bad):
             raise DataError(f"structure {bad[0]} (path {self.path_ids[bad[0]]}) has no finite energy")
@@ -224,8 +225,8 @@ class FitSettings:
     orders: Orders = "0-2"
     """Scattering orders of the features that may be chosen."""
     selection: Selection = "bagged"
-    """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step. ``full``: appendix C of the
-    paper, nested 4-fold cross-validation, all columns at each step."""
+    """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step, of the d that a model sees and
+    the bias. ``full``: appendix C of the paper, nested 4-fold cross-validation, all columns at each step."""
     invariance: float = 50.0
     """Weight of invariance: features of translated copies, whose grids stay in the cell, differ from their
     originals by the error of the grids, and each difference d enters the training set as a condition
@@ -236,10 +237,9 @@ class FitSettings:
     ``max_features``. An average may gain from larger models than are best alone
     (benchmarks/results/peers.md). 1: the paper's fit."""
     channel_share: float = 1.0
-    """Share of the channels that a model sees, drawn anew for each model
-    (:func:`atomscatter.resampling.drawn_channels`); features of order 0, which carry the composition, are
-    seen by all. Less helps under strain and costs on larger cells (benchmarks/results/fit_options.md). 1: the
-    paper's fit, and without randomisation always."""
+    """Share of the channels that a model sees, drawn anew for each model; features of order 0, which carry
+    the composition, are seen by all. 0.4 helps under strain and costs on larger cells
+    (benchmarks/results/fit_options.md). 1: the paper's fit. Without randomisation models see all."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
@@ -262,6 +262,11 @@ class FitSettings:
     def models_per_fold(self) -> int:
         """Models for each test fold."""
         return self.bootstraps if self.selection == "bagged" else NESTED_SPLITS
+
+    def n_channels_seen(self, n_channels: int) -> int:
+        """Channels that a model sees."""
+        share = self.channel_share if self.selection == "bagged" else 1.0
+        return number_of_channels(n_channels, share)
 
     def n_drawn(self, n_columns: int) -> int:
         """Columns that are drawn at each greedy step."""

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.learning_curves import predictions_at
-from atomscatter.resampling import bootstrap_weights, drawn_channels, model_rng, nested_split_weights
-from atomscatter.selection import fit_model
+from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
+from atomscatter.selection import drawn_channels, fit_model
 from service.training import NESTED_SPLITS, FitSettings
 
 FloatArray = NDArray[np.float64]
@@ -43,6 +43,18 @@ class Problem:
     def n_columns(self) -> int:
         """Columns of the features, bias included."""
         return int(self.others.shape[1])
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that models see or not."""
+        return int(self.channel.max(initial=-1)) + 1
+
+    @property
+    def n_columns_seen(self) -> int:
+        """Columns that a model may choose, bias included: the most, where channels differ."""
+        sizes = np.sort(np.bincount(self.channel[self.channel >= 0], minlength=self.n_channels))
+        n_seen = self.settings.n_channels_seen(self.n_channels)
+        return int(np.count_nonzero(self.channel < 0) + sizes[self.n_channels - n_seen :].sum())
 
 
 @dataclass(frozen=True)
@@ -117,10 +129,9 @@ class FitWorker:
 
     def _columns(self, rng: np.random.Generator) -> IntArray:
         """The columns that a model may choose, shape (n_seen,)."""
-        channel, settings = self.problem.channel, self.problem.settings
-        share = settings.channel_share if settings.selection == "bagged" else 1.0
-        seen = drawn_channels(channel.max() + 1, share, rng)
-        return np.flatnonzero((channel < 0) | np.isin(channel, seen))
+        problem, n_channels = self.problem, self.problem.n_channels
+        seen = drawn_channels(n_channels, problem.settings.n_channels_seen(n_channels), rng)
+        return np.flatnonzero((problem.channel < 0) | np.isin(problem.channel, seen))
 
     def _path_weights(
         self, fold: int, first: int, stop: int, rngs: Sequence[np.random.Generator]

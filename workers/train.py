@@ -135,12 +135,13 @@ def train_on(
         path_offsets=offsets,
         path_fold=path_fold,
         settings=settings,
-        sizes=_curve_sizes(settings, X.shape[1]),
+        sizes=np.empty(0, dtype=np.int64),
         by_gram=len(X) >= GRAM_FROM_ROWS,
         is_structure=row_order < n_structures,
         others=_scaled_rows(curve_features, columns, scales),
-        channel=_channels(data, columns),
+        channel=_channels(data, columns, np.asarray(X[:, :-1].any(axis=0))),
     )
+    problem = replace(problem, sizes=_curve_sizes(settings, problem.n_columns_seen))
     with _shared(X, workers, address) as (X, fit):
         results = fit(problem, on_progress)
         with threadpool_limits(1):
@@ -195,15 +196,15 @@ def _scaled_rows(features: FloatArray | None, columns: IntArray, scales: FloatAr
     return np.column_stack([features[:, columns], np.ones(len(features))]) * scales
 
 
-def _channels(data: TrainingData, columns: IntArray) -> IntArray:
-    """Number of the channel of each column of the design matrix, -1 for order 0 and the bias; shape
-    (n_columns + 1,)."""
+def _channels(data: TrainingData, columns: IntArray, nonzero: NDArray[np.bool_]) -> IntArray:
+    """Number of the channel of each column of the design matrix, shape (n_columns + 1,); -1 for order 0, the
+    bias, and columns of zeros, so that a channel without any other column is not drawn."""
     channels = np.full(len(columns) + 1, -1)
-    of_order = np.flatnonzero(data.feature_orders[columns] > 0)
+    numbered = np.flatnonzero((data.feature_orders[columns] > 0) & nonzero)
     if data.feature_channels is None:
-        channels[of_order] = 0
+        channels[numbered] = 0
     else:
-        channels[of_order] = np.unique(data.feature_channels[columns[of_order]], return_inverse=True)[1]
+        channels[numbered] = np.unique(data.feature_channels[columns[numbered]], return_inverse=True)[1]
     return channels
 
 
@@ -338,7 +339,12 @@ def _average(
         reference_energies=None if references is None else {k: float(v) for k, v in references.items()},
         card={
             "settings": asdict(settings)
-            | {"columns": len(columns) + 1, "columns_drawn": settings.n_drawn(len(columns) + 1)},
+            | {
+                "columns": problem.n_columns,
+                "columns_seen": problem.n_columns_seen,
+                "columns_drawn": settings.n_drawn(problem.n_columns_seen),
+                "channels": problem.n_channels,
+            },
             "n_structures": len(data.features),
             "n_paths": len(problem.path_fold),
             "n_invariance_conditions": int(np.count_nonzero(~problem.is_structure)),

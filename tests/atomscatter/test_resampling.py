@@ -4,13 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError, FitError
-from atomscatter.resampling import (
-    bootstrap_weights,
-    drawn_channels,
-    model_rng,
-    nested_split_weights,
-    path_folds,
-)
+from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights, path_folds
 
 
 def test_paper_has_two_paths_of_each_composition_in_each_fold() -> None:
@@ -69,22 +63,6 @@ def test_two_paths_always_leave_one_out_of_bag() -> None:
 def test_one_path_cannot_be_validated() -> None:
     with pytest.raises(FitError, match="out-of-bag"):
         bootstrap_weights(np.array([0]), 1, model_rng(0, 0, 0))
-
-
-@pytest.mark.parametrize(
-    ("n_channels", "share", "n_drawn"), [(5, 0.6, 3), (5, 0.4, 2), (5, 0.01, 1), (6, 0.6, 4), (0, 0.6, 0)]
-)
-def test_drawn_channels(n_channels, share, n_drawn) -> None:
-    drawn = [drawn_channels(n_channels, share, model_rng(0, 0, i)) for i in range(100)]
-    assert {len(channels) for channels in drawn} == {n_drawn}
-    assert all((np.diff(channels) > 0).all() for channels in drawn)
-    assert set(np.concatenate(drawn)) == set(range(n_channels))
-
-
-def test_all_channels_need_no_random_number() -> None:
-    rng = model_rng(0, 0, 0)
-    assert drawn_channels(5, 1.0, rng).tolist() == [0, 1, 2, 3, 4]
-    assert rng.random() == model_rng(0, 0, 0).random()
 
 
 def test_nested_splits_validate_every_path_once() -> None:

@@ -9,7 +9,14 @@ from sklearn.linear_model import LinearRegression, orthogonal_mp
 from atomscatter.errors import FitError
 from atomscatter.greedy import greedy_gram, greedy_rows
 from atomscatter.least_squares import qr_path
-from atomscatter.selection import column_scales, fit_model, number_drawn, squared_errors
+from atomscatter.selection import (
+    column_scales,
+    drawn_channels,
+    fit_model,
+    number_drawn,
+    number_of_channels,
+    squared_errors,
+)
 
 SOURCES = ["rows", "gram"]
 
@@ -406,3 +413,30 @@ def test_both_sources_agree(seed, n_draw, n) -> None:
     gram = greedy("gram", X, y, n_draw=n_draw, max_features=min(n, 12) - 2, seed=seed)
     assert rows.order.tolist() == gram.order.tolist()
     np.testing.assert_allclose(rows.residual, gram.residual, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "share", "n_seen"),
+    [
+        (5, 0.6, 3),
+        (5, 0.4, 2),
+        (5, 0.5, 3),
+        (5, 0.01, 1),
+        (6, 0.6, 4),
+        (5, 0.95, 5),
+        (5, 1.0, 5),
+        (0, 0.6, 0),
+    ],
+)
+def test_drawn_channels(n_channels, share, n_seen) -> None:
+    assert number_of_channels(n_channels, share) == n_seen
+    drawn = [drawn_channels(n_channels, n_seen, np.random.default_rng(i)) for i in range(100)]
+    assert {len(channels) for channels in drawn} == {n_seen}
+    assert all((np.diff(channels) > 0).all() for channels in drawn)
+    assert set(np.concatenate(drawn)) == set(range(n_channels))
+
+
+def test_all_channels_need_no_random_number() -> None:
+    rng = np.random.default_rng(0)
+    drawn_channels(5, 5, rng)
+    assert rng.random() == np.random.default_rng(0).random()

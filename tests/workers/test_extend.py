@@ -19,9 +19,9 @@ NEW = made_store(["new a"], 2)
 MORE = made_store(["a second", "another one"], 3)
 
 
-@pytest.fixture(scope="module")
-def trained() -> Ensemble:
-    return trained_here(BASE, SETTINGS)
+@pytest.fixture(scope="module", params=[1.0, 0.6], ids=["all channels", "some channels"])
+def trained(request) -> Ensemble:
+    return trained_here(BASE, replace(SETTINGS, channel_share=request.param))
 
 
 def test_models_without_the_new_path_stay_and_the_others_are_fits_from_scratch(trained):

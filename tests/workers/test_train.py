@@ -20,6 +20,7 @@ from workers.fit_worker import FitWorker, Problem
 from workers.train import train, train_on
 
 SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4)
+SOME_CHANNELS = replace(SETTINGS, channel_share=0.4)  # two of the five of make_data
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def make_data(n_paths=12, length=4, n_features=40, seed=0) -> TrainingData:
         feature_orders=np.repeat([0, 1, 2], [2, n_features // 2 - 2, n_features - n_features // 2]),
         scattering_config={"beta": 0.5},
         data_hash="hash of the data",
+        feature_channels=np.array(["abcde"[i % 5] for i in range(n_features)]),
     )
 
 
@@ -75,7 +77,7 @@ def test_same_bytes_for_any_number_of_workers_and_any_order(
 
     results = set()
     for n_workers in numbers:
-        ensemble, _ = train_on(make_data(), SETTINGS, workers=n_workers)
+        ensemble, _ = train_on(make_data(), SOME_CHANNELS, workers=n_workers)
         results.add((ensemble.model_id, files(ensemble, tmp_path / str(n_workers))))
         monkeypatch.setattr(train_module, "_units", shuffled)  # from the second run on
     assert len(results) == 1
@@ -183,20 +185,21 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
     np.testing.assert_array_equal(other.out_of_fold, report.out_of_fold[order])
 
 
-def test_gram_and_rows_give_the_same_models(trained) -> None:
-    data, ensemble, _ = trained
+def test_gram_and_rows_give_the_same_models(ray) -> None:
+    data = make_data()
+    ensemble, _ = train_on(data, SOME_CHANNELS, workers=2)
     row_order, offsets, compositions = train_module.sort_by_path(data, 0)
     X, scales = train_module.design_matrix(data, 0.0, row_order, np.arange(40))
     problem = Problem(
         data.energies[row_order],
         offsets,
         path_folds(compositions, 3, 4),
-        SETTINGS,
+        SOME_CHANNELS,
         np.array([1]),
         by_gram=True,
         is_structure=np.ones(len(X), dtype=bool),
         others=np.empty((0, 41)),
-        channel=np.zeros(41, dtype=int),
+        channel=train_module._channels(data, np.arange(40), np.ones(40, dtype=bool)),
     )
     for i, result in enumerate(FitWorker(X, problem).fit(1, 0, 13)):
         weights = np.zeros(41)
@@ -259,6 +262,7 @@ def test_three_paths_are_enough(ray) -> None:
         ({"features": np.array([[1.0], [np.inf], [-np.inf]])}, r"structure 1 \(path q\) has a feature"),
         ({"path_ids": ("p", "q")}, "2 path ids"),
         ({"features": np.ones((3, 2))}, "2 features have 1 labels"),
+        ({"feature_channels": np.array(["Li", "Si"])}, "1 features have 2 labels"),
         ({"features": np.ones((0, 1))}, "no structures"),
     ],
 )
@@ -289,18 +293,38 @@ def test_the_size_factor_reaches_every_model(trained) -> None:
 
 def test_a_model_sees_its_share_of_the_channels(trained) -> None:
     data, of_all, _ = trained
-    data = replace(data, feature_channels=np.array(["abcde"[i % 5] for i in range(40)]))
-    same, _ = train_on(data, SETTINGS, workers=1)
+    same, _ = train_on(replace(data, feature_channels=None), SETTINGS, workers=1)
     np.testing.assert_array_equal(same.weights, of_all.weights)
-    ensemble, _ = train_on(data, replace(SETTINGS, channel_share=0.6), workers=1)
+    ensemble, report = train_on(data, SOME_CHANNELS, workers=1)
+    assert ensemble.model_id != of_all.model_id
     of_order = data.feature_orders > 0
     seen = [set(data.feature_channels[of_order & (weights != 0)]) for weights in ensemble.weights]
-    assert max(map(len, seen)) == 3
+    assert max(map(len, seen)) == 2
     assert set.union(*seen) == set("abcde")
-    assert ensemble.weights[:, ~of_order].any(axis=0).all()
-    full = replace(SETTINGS, selection="full")
+    settings = ensemble.card["settings"]
+    assert settings["channels"] == 5
+    assert settings["columns"] == 41
+    # Two features are of order 0; two channels have up to eight of the others each; and the bias.
+    assert settings["columns_seen"] == 2 + 16 + 1
+    assert settings["columns_drawn"] == 4
+    assert report.sizes.max() <= 19
+    full = replace(SETTINGS, selection="full", max_features=6)
     nested = [train_on(data, replace(full, channel_share=s), workers=1)[0] for s in (0.2, 1.0)]
     np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
+
+
+def test_order_0_and_the_bias_are_seen_by_all_and_channels_of_zeros_are_not_drawn() -> None:
+    data = make_data()
+    nonzero = data.feature_channels != "c"
+    channel = train_module._channels(data, np.arange(40), nonzero)
+    assert channel[[0, 1, 40]].tolist() == [-1, -1, -1]
+    assert (channel[np.flatnonzero(~nonzero)] == -1).all()
+    assert channel[2:7].tolist() == [-1, 2, 3, 0, 1]
+    first_order = np.flatnonzero(data.feature_orders <= 1)
+    assert train_module._channels(data, first_order, nonzero[first_order]).tolist() == [
+        *channel[:20].tolist(),
+        -1,
+    ]
 
 
 @pytest.mark.parametrize(
