@@ -27,7 +27,6 @@ from rich.table import Table
 
 from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
-from atomscatter.selection import number_of_channels
 from service.disk import room_checked
 from service.evaluation import Errors, PropertyErrors
 
@@ -237,11 +236,8 @@ def _size_name(settings: Mapping[str, Any]) -> str:
 
 
 def _channels(settings: Mapping[str, Any]) -> str:
-    share = settings.get("channel_share", 1.0)  # which models trained by earlier versions do not have
-    if share == 1 or settings["selection"] != "bagged":
-        return ""
-    seen = number_of_channels(settings["channels"], share)
-    return f"{seen} of {settings['channels']} channels for each model, "
+    seen, every = (settings.get(name) for name in ("channels_seen", "channels"))  # None: an earlier version's
+    return "" if seen == every else f"{seen} of {every} channels for each model, "
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

@@ -88,6 +88,12 @@ def test_the_help_loads_nothing_heavy() -> None:
     assert run(code) == "[]"
 
 
+def test_reports_load_neither_kernels_nor_plots_before_they_are_needed() -> None:
+    # Every command imports them for its tables.
+    code = "import sys, service.report\nprint(sorted({'matplotlib', 'numba', 'scipy'} & set(sys.modules)))"
+    assert run(code) == "[]"
+
+
 def test_unknown_names_of_the_library() -> None:
     import atomscatter
 

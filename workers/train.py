@@ -344,6 +344,7 @@ def _average(
                 "columns_seen": problem.n_columns_seen,
                 "columns_drawn": settings.n_drawn(problem.n_columns_seen),
                 "channels": problem.n_channels,
+                "channels_seen": settings.n_channels_seen(problem.n_channels),
             },
             "n_structures": len(data.features),
             "n_paths": len(problem.path_fold),

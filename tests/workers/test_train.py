@@ -302,7 +302,7 @@ def test_a_model_sees_its_share_of_the_channels(trained) -> None:
     assert max(map(len, seen)) == 2
     assert set.union(*seen) == set("abcde")
     settings = ensemble.card["settings"]
-    assert settings["channels"] == 5
+    assert (settings["channels"], settings["channels_seen"]) == (5, 2)
     assert settings["columns"] == 41
     # Two features are of order 0; two channels have up to eight of the others each; and the bias.
     assert settings["columns_seen"] == 2 + 16 + 1
