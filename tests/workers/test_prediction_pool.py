@@ -1,6 +1,9 @@
 """What the prediction processes accept, and what becomes of them."""
 
 import asyncio
+import os
+import subprocess
+import sys
 
 import numpy as np
 import psutil
@@ -51,6 +54,24 @@ def test_a_model_is_loaded_although_a_process_died():
         return await pool.predict(str(embedded_model()), [Atoms("Li", cell=[3, 3, 3], pbc=True)], [1])
 
     assert with_pool(use)[0].n_atoms == 1
+
+
+def test_a_prediction_process_keeps_to_one_thread():
+    # Libraries that are loaded after the limit was set would not know of it.
+    code = """
+import os, sys
+from workers import predictor
+predictor.start(os.getppid())
+predictor.load(sys.argv[1], 10**6)
+from threadpoolctl import threadpool_info
+print(*(library["num_threads"] for library in threadpool_info()))
+"""
+    variables = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    several = variables | {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
+    words = [sys.executable, "-c", code, str(embedded_model())]
+    done = subprocess.run(words, env=several, capture_output=True, text=True, check=True, timeout=120)
+    assert len(done.stdout.split()) > 1
+    assert set(done.stdout.split()) == {"1"}
 
 
 def test_large_cells_count_several_times_and_travel_alone():
