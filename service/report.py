@@ -211,7 +211,7 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
         f"| transform | beta {scattering['beta']} Angstrom, {scattering['scales']} scales, "
         f"n = {scattering['n']}, powers {', '.join(f'{q:.4g}' for q in scattering['powers'])}, "
-        f"{scattering['precision']} precision |",
+        f"{scattering['precision']} precision, {_origin(scattering)} |",
         f"| transform hash | `{card['scattering_hash'][:16]}` |",
         f"| reference energies (eV/atom) | {_references(card.get('reference_energies'))} |",
         f"| error on held-out paths (meV/atom) | RMSE {_mev(errors, 'rmse')}, MAE {_mev(errors, 'mae')} |",
@@ -238,6 +238,11 @@ def _size_name(settings: Mapping[str, Any]) -> str:
 def _channels(settings: Mapping[str, Any]) -> str:
     seen, every = (settings.get(name) for name in ("channels_seen", "channels"))  # None: an earlier version's
     return "" if seen == every else f"{seen} of {every} channels for each model, "
+
+
+def _origin(scattering: Mapping[str, Any]) -> str:
+    moving = scattering.get("origin", "cell") == "atoms"  # which earlier versions do not have
+    return "grids move with the atoms" if moving else "grids stay in the cell"
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

@@ -78,6 +78,7 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
     card = (report / "card.md").read_text()
     assert "held-out paths (meV/atom)" in card
     assert "features per model (M* times 1.5)" in card
+    assert "single precision, grids move with the atoms" in card
     assert "orders 0-2, 3 of 5 channels for each model, seed 0" in card
 
 
