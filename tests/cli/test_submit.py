@@ -33,13 +33,7 @@ def test_unknown_ids(tmp_path):
         ("featurize",): "--dataset is missing",
         ("featurize", "--dataset", "1" * 16, "--precision", "half"): "--precision: Input should be 'single'",
         ("train", "--store", "1" * 16, "--size-factor", "0"): "--size-factor: Input should be greater than 0",
-        (
-            "train",
-            "--store",
-            "1" * 16,
-            "--channel-share",
-            "2",
-        ): "--channel-share: Input should be less",
+        ("train", "--store", "1" * 16, "--channel-share", "2"): "--channel-share: Input should be less",
     }.items():
         done = run("submit", *words, "--state", tmp_path)
         assert done.exit_code == 2
