@@ -111,14 +111,12 @@ def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
         need_energy=True,
         unique=True,
         on_progress=lambda _: refuse_many(bad),
+        file_format="extxyz",
+        max_atoms=reading.max_atoms,
     ):
-        size = len(structure.atoms)
-        if size > reading.max_atoms:
-            reason = f"has {size} atoms; at most {reading.max_atoms} are accepted"
-            bad.append(BadStructure(structure.source, structure.index, reason))
         if n_structures == reading.max_structures:
             raise UploadError([(None, f"more than {n_structures} structures, which are not accepted")])
-        n_structures, n_atoms = n_structures + 1, n_atoms + size
+        n_structures, n_atoms = n_structures + 1, n_atoms + len(structure.atoms)
         paths.add(structure.path_id)
         elements.update(structure.atoms.numbers.tolist())
     if bad:
@@ -206,6 +204,7 @@ class DatasetStore:
             energy_key=dataset.energy_key,
             need_energy=True,
             unique=True,
+            file_format="extxyz",
         )
         return StructureSpool(found)
 

@@ -112,19 +112,32 @@ def iterate_structures(
     min_distance: float = MIN_DISTANCE,
     unique: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    file_format: str | None = None,
+    max_atoms: int | None = None,
 ) -> Iterator[LabelledStructure]:
-    """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way."""
-    from service.structure_files import read_file  # only here: ASE's readers load half of SciPy
+    """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way.
+
+    Args:
+        file_format: ASE's name of the format of all files, whatever they are called and contain; for files
+            from senders that must not choose the parser.
+        max_atoms: structures with more atoms are bad; of an XYZ file, they are not even parsed.
+    """
+    # Only here: ASE's readers load half of SciPy.
+    from service.structure_files import MAX_ATOMS, read_file, too_many_atoms
+
+    limit = MAX_ATOMS if max_atoms is None else max_atoms
 
     files, unusable = _expand(paths)
     bad += unusable
 
     def usable() -> Iterator[LabelledStructure]:
         for file in files:
-            for index, read in read_file(file):
+            for index, read in read_file(file, file_format, limit):
                 try:
                     if isinstance(read, str):
                         raise UnusableError(read)
+                    if len(read) > limit:
+                        raise UnusableError(too_many_atoms(len(read), limit))
                     _usable(read, vacuum, species, min_distance)
                     energy = _energy(read, energy_key, need_energy)
                     path_id = _path_id(read, str(file), index, path_key, path_per_file)

@@ -32,8 +32,18 @@ from ase.io.formats import (
 
 from service.unusable import UnusableError
 
-# Databases, folders, and an input language that opens further files: names in them are not data.
-_REFUSED_FORMATS = {"db", "json", "mysql", "postgresql", "bundletrajectory", "gpw", "octopus-in"}
+# Databases, folders, and input languages that open further files: names in them are not data.
+_REFUSED_FORMATS = {
+    "acemolecule-input",
+    "bundletrajectory",
+    "db",
+    "gpw",
+    "json",
+    "mysql",
+    "octopus-in",
+    "onetep-in",
+    "postgresql",
+}
 _XYZ_FORMATS = {"xyz", "extxyz"}
 MAX_ATOMS = 10_000_000
 MAX_COLUMNS = 1000  # of an extended XYZ file
@@ -50,16 +60,21 @@ _DECIMALS_THAT_MATTER = 12
 
 def format_of(file: Path) -> str:
     """ASE's name of the file's format, from the last part of its name and its first bytes."""
-    with contextlib.closing(open_with_compression(str(file), "rb")) as stream:
-        head = stream.read(PEEK_BYTES)
-    if not head.strip():
-        raise UnusableError("file is empty")
+    head = _head(file)
     name = _known_format(head, get_compression(file.name)[0])
     if name in _REFUSED_FORMATS or not ioformats[name].can_read:
         raise UnusableError(f"files of format {name!r} are not read")
     if name == "castep-md" and b"<--" not in head:
         raise UnusableError("format of the file is not known")  # a README.md is no molecular dynamics
     return name
+
+
+def _head(file: Path) -> bytes:
+    with contextlib.closing(open_with_compression(str(file), "rb")) as stream:
+        head: bytes = stream.read(PEEK_BYTES)
+    if not head.strip():
+        raise UnusableError("file is empty")
+    return head
 
 
 def _known_format(head: bytes, file_name: str) -> str:
@@ -74,11 +89,21 @@ def _known_format(head: bytes, file_name: str) -> str:
     raise UnusableError("format of the file is not known")
 
 
-def read_file(file: Path) -> Iterator[Frame]:
-    """Structures of a file with their index, or in their place the reason why there is none."""
+def read_file(file: Path, name: str | None = None, max_atoms: int = MAX_ATOMS) -> Iterator[Frame]:
+    """Structures of a file with their index, or in their place the reason why there is none.
+
+    Args:
+        file: the file.
+        name: ASE's name of its format. None: :func:`format_of` finds it, which looks into the content, so
+            that a sender could choose the parser.
+        max_atoms: frames of an XYZ file with more atoms are not parsed.
+    """
     try:
-        name = format_of(file)
-        frames = _read_xyz(file) if name in _XYZ_FORMATS else _read_other(file, name)
+        if name is None:
+            name = format_of(file)
+        else:
+            _head(file)
+        frames = _read_xyz(file, max_atoms) if name in _XYZ_FORMATS else _read_other(file, name)
         first = next(frames, None)
         if first is None:
             raise UnusableError(f"file holds no structure; it was taken for the format {name!r}")
@@ -195,13 +220,13 @@ def _guarded(frames: Iterator[Atoms]) -> Iterator[Frame]:
         index += 1
 
 
-def _read_xyz(file: Path) -> Iterator[Frame]:
+def _read_xyz(file: Path, max_atoms: int) -> Iterator[Frame]:
     """XYZ and extended XYZ, frame after frame, so that one bad frame costs only itself."""
     index = 0
     with contextlib.closing(_open_text(file)) as stream:
         while True:
             try:
-                lines, n_atoms = _next_frame(stream)
+                lines, n_atoms = _next_frame(stream, max_atoms)
             except (UnusableError, OSError, EOFError) as error:
                 yield index, str(error)
                 return
@@ -210,7 +235,10 @@ def _read_xyz(file: Path) -> Iterator[Frame]:
                 return
             if not lines:
                 return
-            yield index, _parse_frame(lines, n_atoms)
+            if n_atoms > max_atoms:
+                yield index, too_many_atoms(n_atoms, max_atoms)
+            else:
+                yield index, _parse_frame(lines, n_atoms)
             index += 1
 
 
@@ -219,8 +247,14 @@ def _open_text(file: Path) -> IO[str]:
     return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
 
 
-def _next_frame(stream: IO[str]) -> tuple[list[str], int]:
-    """Lines of the next frame, header included; none at the end of the file.
+def too_many_atoms(n_atoms: int, max_atoms: int) -> str:
+    """Why a structure is refused."""
+    return f"has {n_atoms} atoms; at most {max_atoms} are accepted"
+
+
+def _next_frame(stream: IO[str], max_atoms: int) -> tuple[list[str], int]:
+    """Lines of the next frame, header included; none at the end of the file, only the first for a frame with
+    more atoms than ``max_atoms``.
 
     The count is checked before anything is made of that size.
     """
@@ -241,11 +275,12 @@ def _next_frame(stream: IO[str]) -> tuple[list[str], int]:
             f"claims {n_atoms} atoms, possible are 0 to {MAX_ATOMS}; nothing is read from here on"
         )
     lines = [count]
-    for _ in range(n_atoms + 1):
+    for n_lines in range(n_atoms + 1):
         line = stream.readline()
         if not line:
-            raise UnusableError(f"file is truncated: {max(len(lines) - 2, 0)} of {n_atoms} atoms are there")
-        lines.append(line)
+            raise UnusableError(f"file is truncated: {max(n_lines - 1, 0)} of {n_atoms} atoms are there")
+        if n_atoms <= max_atoms:
+            lines.append(line)
     if _cut_off(lines[2:]):
         raise UnusableError(_CUT_OFF)
     return lines, n_atoms

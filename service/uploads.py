@@ -14,7 +14,7 @@ from atomscatter.errors import AtomscatterError
 from service.reading import BadStructure, LabelledStructure, iterate_structures
 
 FORMATS = {"extxyz": "structures.extxyz", "cif": "structure.cif", "vasp": "POSCAR"}
-"""Format -> name under which the content is parsed: nothing in it can be mistaken for anything else."""
+"""Format, by ASE's name -> name of the file from which the content is parsed."""
 
 HEAD_BYTES = 8192
 """What is looked at of a content to tell its format."""
@@ -98,17 +98,15 @@ def read_upload(
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
         bad: list[BadStructure] = []
-        found = iterate_structures([path], bad, on_progress=lambda _: refuse_many(bad))
+        # The format is said, not found once more: ASE knows a hundred, some of which open further files.
+        found = iterate_structures(
+            [path], bad, file_format=kind, max_atoms=max_atoms, on_progress=lambda _: refuse_many(bad)
+        )
         good = list(islice(found, max_structures + 1))
     if bad:
         raise UploadError([(b.index, b.reason) for b in bad])
     if len(good) > max_structures:
         raise UploadError([(None, f"has more than {max_structures} structures, which are not accepted")])
-    large = [s for s in good if len(s.atoms) > max_atoms]
-    if large:
-        raise UploadError(
-            [(s.index, f"has {len(s.atoms)} atoms; at most {max_atoms} are accepted") for s in large]
-        )
     return good
 
 
