@@ -13,13 +13,17 @@ from cli import options
 def extend(
     model: options.ModelDirectory,
     store: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            help="Feature store that the model was trained on; several in the same order as in train.",
+            help="Directory or URL of the feature store that the model was trained on; several in the same "
+            "order as in train.",
             show_default=False,
         ),
     ],
-    new: Annotated[list[Path], typer.Option(help="Feature store with new paths.", show_default=False)],
+    new: Annotated[
+        list[str],
+        typer.Option(help="Directory or URL of a feature store with new paths.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option(help="Directory to write the extended model to.", show_default=False)],
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -31,7 +35,7 @@ def extend(
     from atomscatter.ensemble import Ensemble
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
-    from service.report import MEV, plus_minus, require_model_place
+    from service.report import MEV, plus_minus, replace_model, require_model_place
     from workers.extend import extend as run
 
     configure_logging(options.verbosity(quiet, verbose))
@@ -39,7 +43,7 @@ def extend(
     ensemble = Ensemble.load(model)
     known, further = ([FeatureStore.open(path) for path in paths] for paths in (store, new))
     extended, changed = run(ensemble, known, further)
-    extended.save(out)
+    replace_model(extended, out)
     if not quiet:
         errors = extended.card["errors"]
         rmse = plus_minus(errors["rmse_mean"] * MEV, errors["rmse_std"] * MEV, 2)

@@ -13,9 +13,10 @@ from cli import options
 def prune(
     model: options.ModelDirectory,
     store: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            help="Feature store that the model was trained on; several as in train.", show_default=False
+            help="Directory or URL of the feature store that the model was trained on; several as in train.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Directory to write the pruned model to.", show_default=False)],
@@ -40,7 +41,7 @@ def prune(
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
     from service.pruning import Pruning
-    from service.report import MEV, require_model_place
+    from service.report import MEV, replace_model, require_model_place
     from service.training import training_data
 
     configure_logging(options.verbosity(quiet, verbose))
@@ -49,7 +50,7 @@ def prune(
     pruning = Pruning(ensemble, training_data([FeatureStore.open(path) for path in store]))
     size = pruning.smallest(features=features, max_rise=max_rise)
     pruned = pruning.model(size)
-    pruned.save(out)
+    replace_model(pruned, out)
     if not quiet:
         before, after = pruning.whole[0].mean() * MEV, size.rmse.mean() * MEV
         kept = f"{len(size.columns)} of {pruned.card['pruned']['features_before']} features"

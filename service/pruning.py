@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import DataError, ModelError
+from atomscatter.errors import DataError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.needed import blocks, needed
 from atomscatter.pruning import block_order, projected
-from service.training import TrainingData, folds_of_paths
+from service.training import TrainingData, folds_of_paths, require_trained_on
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -48,14 +48,11 @@ class Pruning:
 
     Raises:
         ModelError: the model was trained on other data.
+        ConfigError: the features are those of another transform.
     """
 
     def __init__(self, ensemble: Ensemble, data: TrainingData) -> None:
-        if ensemble.data_hash != data.data_hash:
-            raise ModelError(
-                f"model {ensemble.model_id} was trained on data {ensemble.data_hash[:12]}, the feature "
-                f"stores hold {data.data_hash[:12]}; pruning needs the training data"
-            )
+        require_trained_on(ensemble, data.data_hash, data.scattering_config, "pruning")
         self.ensemble, self.data = ensemble, data
         fold_of_path = folds_of_paths(ensemble.card, data)
         self.folds = np.array([fold_of_path[path] for path in data.path_ids])

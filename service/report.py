@@ -275,19 +275,28 @@ def require_model_place(directory: Path) -> None:
         raise ModelError(f"{directory} exists and is not a model directory; it is left alone")
 
 
-def save_model(ensemble: Ensemble, training: TrainingReport, directory: Path) -> None:
-    """Write a model and, into its "report" directory, learning curves, parity plot and a readable card.
+def replace_model(ensemble: Ensemble, directory: Path) -> None:
+    """Write a model; the report of one that was there goes.
 
     Raises:
         ModelError: see :func:`require_model_place`.
         StoreError: the disk is full or cannot be written; the model is there as a whole or not at all.
     """
     require_model_place(directory)
-    report = directory / REPORT_DIRECTORY
     with room_checked(directory):
         if (directory / CARD_FILE).exists():
-            shutil.rmtree(report, ignore_errors=True)  # of the model that is replaced now
+            shutil.rmtree(directory / REPORT_DIRECTORY, ignore_errors=True)
         ensemble.save(directory)
+
+
+def save_model(ensemble: Ensemble, training: TrainingReport, directory: Path) -> None:
+    """Write a model and, into its "report" directory, learning curves, parity plot and a readable card.
+
+    Raises: as :func:`replace_model`.
+    """
+    replace_model(ensemble, directory)
+    report = directory / REPORT_DIRECTORY
+    with room_checked(directory):
         report.mkdir()
         training_plots(training, report)
         card = read_card(directory)
@@ -314,8 +323,12 @@ def read_card(model_directory: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is either complete or not there."""
+    """Write a file that is either complete or not there; to a pipe or device, simply write."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        return
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

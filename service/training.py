@@ -6,16 +6,19 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atomscatter.errors import ConfigError, DataError
+from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, number_of_channels
 from service.differences import differences
+
+if TYPE_CHECKING:
+    from atomscatter.ensemble import Ensemble
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -164,6 +167,23 @@ def joined_hash(stores: Sequence[Store]) -> str:
     """Hash of the structures and energies of one or several stores."""
     hashes = [store.data_hash for store in stores]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def require_trained_on(
+    ensemble: Ensemble, data_hash: str, scattering_config: Mapping[str, Any], purpose: str
+) -> None:
+    """Raise ModelError unless an ensemble was trained on this data, ConfigError unless its features were
+    made by this transform; ``purpose`` is for the message, e.g. "pruning"."""
+    if ensemble.data_hash != data_hash:
+        raise ModelError(
+            f"model {ensemble.model_id} was trained on data {ensemble.data_hash[:12]}, the feature stores "
+            f"hold {data_hash[:12]}; {purpose} needs the training data"
+        )
+    if ensemble.scattering_config != scattering_config:
+        raise ConfigError(
+            f"model {ensemble.model_id} (there) was trained on features of another transform than those of "
+            f"the feature stores: {differences(ensemble.scattering_config, scattering_config)}"
+        )
 
 
 def _require_same_atoms(stores: Sequence[Store]) -> None:

@@ -20,12 +20,19 @@ from threadpoolctl import threadpool_limits
 
 from atomscatter.blocks import take
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import ConfigError, DataError, ModelError
+from atomscatter.errors import ConfigError, DataError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.least_squares import qr_path
 from atomscatter.metrics import mae, rmse
 from atomscatter.resampling import bootstrap_weights, model_rng, new_path_draws
-from service.training import Store, TrainingData, folds_of_paths, joined_hash, training_data
+from service.training import (
+    Store,
+    TrainingData,
+    folds_of_paths,
+    joined_hash,
+    require_trained_on,
+    training_data,
+)
 from workers.train import design_matrix, sort_by_path
 
 FloatArray = NDArray[np.float64]
@@ -64,7 +71,8 @@ def extend(
     Raises ModelError when ``known`` is not what the ensemble was trained on, ConfigError for an ensemble that
     was not bagged or was pruned and for stores of another transform, DataError when a path is not new.
     """
-    settings = _settings(ensemble, joined_hash(known))
+    require_trained_on(ensemble, joined_hash(known), known[0].scattering_config, "an extension")
+    settings = _settings(ensemble)
     names = list(dict.fromkeys(str(p) for store in new for p in store.path_ids))
     old = {str(p) for store in known for p in store.path_ids} & set(names)
     if old:
@@ -123,12 +131,7 @@ def _training_draws(settings: dict[str, Any], path_fold: IntArray) -> IntArray:
     ])  # fmt: skip
 
 
-def _settings(ensemble: Ensemble, data_hash: str) -> dict[str, Any]:
-    if ensemble.data_hash != data_hash:
-        raise ModelError(
-            f"model {ensemble.model_id} was trained on data {ensemble.data_hash[:12]}, the feature stores "
-            f"hold {data_hash[:12]}; an extension needs the training data and the new paths"
-        )
+def _settings(ensemble: Ensemble) -> dict[str, Any]:
     settings: dict[str, Any] = ensemble.card["settings"]
     if settings["selection"] != "bagged" or "pruned" in ensemble.card:
         raise ConfigError(f"model {ensemble.model_id} was not bagged, or pruned: it cannot be extended")

@@ -1,6 +1,7 @@
 """Commands that make a model from a model."""
 
 import json
+import shutil
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from tests.cli.conftest import Workplace, run
 
 def test_a_pruned_model_predicts(workplace: Workplace, tmp_path):
     out = tmp_path / "pruned"
-    known = ("--model", workplace.model, "--store", workplace.store, "--out", out)
+    shutil.copytree(workplace.model, out)  # which is replaced, and its report goes
+    known = ("--model", workplace.model, "--store", f"file://{workplace.store}", "--out", out)
     result = run("prune", *known, "--features", 20)
     assert result.exit_code == 0, result.output
     assert "features; RMSE on held-out paths" in result.stdout
+    assert not (out / "report").exists()
     model = Ensemble.load(out)
     assert np.count_nonzero(model.weights.any(axis=0)) == model.card["pruned"]["features"] <= 20
     told = run("predict", workplace.data, "--model", out, "--json")
@@ -37,11 +40,14 @@ def test_a_model_with_new_paths(workplace: Workplace, tmp_path):
         "featurize", data, "--store", store, "--path-key", "path_id", "--config", config, "--workers", 1
     )
     assert made.exit_code == 0, made.output
-    known = ("--model", workplace.model, "--store", workplace.store, "--out", out)
-    result = run("extend", *known, "--new", store)
+    shutil.copytree(workplace.model, out)
+    known = ("--model", out, "--store", f"file://{workplace.store}", "--out", out)
+    result = run("extend", *known, "--new", f"file://{store}")
     assert result.exit_code == 0, result.output
     assert "models changed; RMSE on held-out paths" in result.stdout
     assert Ensemble.load(out).card["added_paths"] == [new]
-    again = run("extend", *known, "--new", workplace.store)
+    assert not (out / "report").exists()
+    once_more = ("--model", workplace.model, "--store", workplace.store, "--out", out)
+    again = run("extend", *once_more, "--new", workplace.store)
     assert again.exit_code == 2
     assert "is known already" in again.stderr

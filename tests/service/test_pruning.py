@@ -1,10 +1,12 @@
 """Pruned models against the whole model, on made-up data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import DataError, ModelError
+from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.needed import block_of
 from service.pruning import Pruning
 from service.training import FitSettings, TrainingData, training_data
@@ -99,6 +101,12 @@ def test_no_size_is_good_enough(pruning):
 def test_other_data_is_refused(ensemble):
     with pytest.raises(ModelError, match="pruning needs the training data"):
         Pruning(ensemble, training_data(made_store(["x", "y", "z"], 1)))
+
+
+def test_features_of_another_transform_are_refused(ensemble, data):
+    other = replace(data, scattering_config={**data.scattering_config, "beta": 0.25})
+    with pytest.raises(ConfigError, match=r"another transform.*beta is .* there, 0.25 now"):
+        Pruning(ensemble, other)
 
 
 def test_pruned_models_are_stored_like_others(pruning, tmp_path):

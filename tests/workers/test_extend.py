@@ -157,6 +157,9 @@ def test_what_cannot_be_extended(trained):
         extend(trained, [BASE], [made_store(["p0", "fresh"], 5)])
     with pytest.raises(ModelError, match="needs the training data"):
         extend(trained, [NEW], [MORE])
+    other = {**BASE.scattering_config, "beta": 0.25}
+    with pytest.raises(ConfigError, match=r"another transform.*beta is .* there, 0.25 now"):
+        extend(trained, [replace(BASE, scattering_config=other)], [replace(NEW, scattering_config=other)])
     full = trained.card["settings"] | {"selection": "full"}
     with pytest.raises(ConfigError, match="cannot be extended"):
         extend(replace(trained, card=trained.card | {"settings": full}), [BASE], [NEW])
