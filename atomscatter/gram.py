@@ -27,6 +27,9 @@ IntArray = NDArray[np.int64]
 # Columns in a tile. Measured at 296 paths of 60 and of 250 structures: tiles of half the size cost 5 % more
 # time, larger ones gain nothing.
 _TILE = 256
+_PATHS = 300  # whose products are in memory at a time
+
+_Group = tuple[list[slice], FloatArray]  # rows of some paths, and their weights, shape (n_models, n_paths)
 
 
 @dataclass(frozen=True)
@@ -66,21 +69,32 @@ def weighted_grams(X: FloatArray, path_offsets: IntArray, path_weights: FloatArr
     path_offsets : shape (n_paths + 1,); path p is rows path_offsets[p]:path_offsets[p + 1].
     path_weights : shape (n_models, n_paths).
 
-    Memory: the result, and about 160 MB for a tile of 300 paths.
+    Memory: the result, and 160 MB for the products of 300 paths in a tile, however many there are.
     """
-    used, weights = _used_paths(path_weights)
-    bounds = [(int(path_offsets[p]), int(path_offsets[p + 1])) for p in used]
-    products = np.empty(len(used) * _TILE**2)
-    tiles = []
-    for columns in _tiles(X.shape[1]):
-        for rows in _tiles(columns.stop):
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
-            tile = products[: len(used) * shape[0] * shape[1]].reshape(len(used), *shape)
-            for product, (start, stop) in zip(tile, bounds, strict=True):
-                # BLAS reads the blocks where they are: copies of the columns took a third of the time.
-                np.matmul(X[start:stop, rows].T, X[start:stop, columns], out=product)
-            tiles.append((rows, columns, (weights @ tile.reshape(len(used), -1)).reshape(-1, *shape)))
+    groups = _groups(path_offsets, path_weights)
+    products = np.empty(max(len(paths) for paths, _ in groups) * _TILE**2)
+    tiles = [
+        (rows, columns, _weighted_tile(X, rows, columns, groups, products))
+        for columns in _tiles(X.shape[1])
+        for rows in _tiles(columns.stop)
+    ]
     return PackedGrams(tuple(tiles))
+
+
+def _weighted_tile(
+    X: FloatArray, rows: slice, columns: slice, groups: list[_Group], products: FloatArray
+) -> FloatArray:
+    """One tile of all matrices, shape (n_models, n_rows, n_columns); ``products`` is for those of single
+    paths."""
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    total = np.zeros((len(groups[0][1]), shape[0] * shape[1]))
+    for paths, weights in groups:
+        tile = products[: len(paths) * total.shape[1]].reshape(len(paths), *shape)
+        for product, path in zip(tile, paths, strict=True):
+            # BLAS reads the blocks where they are: copies of the columns took a third of the time.
+            np.matmul(X[path, rows].T, X[path, columns], out=product)
+        total += weights @ tile.reshape(len(paths), -1)
+    return total.reshape(-1, *shape)
 
 
 def weighted_products(
@@ -88,15 +102,21 @@ def weighted_products(
 ) -> FloatArray:
     """Right-hand sides sum_p w_ip X_p^T y_p that belong to :func:`weighted_grams`, shape (n_models,
     n_columns). ``y`` has shape (n_structures,)."""
-    used, weights = _used_paths(path_weights)
-    paths = [slice(int(path_offsets[p]), int(path_offsets[p + 1])) for p in used]
-    return np.asarray(weights @ np.stack([X[path].T @ y[path] for path in paths]))
+    total = np.zeros((len(path_weights), X.shape[1]))
+    for paths, weights in _groups(path_offsets, path_weights):
+        total += weights @ np.stack([X[path].T @ y[path] for path in paths])
+    return total
 
 
-def _used_paths(path_weights: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Paths that any model has drawn, shape (n_used,), and their weights, shape (n_models, n_used)."""
+def _groups(path_offsets: IntArray, path_weights: FloatArray) -> list[_Group]:
+    """The paths that any model has drawn, some at a time."""
     used = np.flatnonzero(path_weights.any(axis=0))
-    return used, np.ascontiguousarray(path_weights[:, used], dtype=np.float64)
+    groups = []
+    for start in range(0, len(used), _PATHS):
+        paths = used[start : start + _PATHS]
+        rows = [slice(int(path_offsets[p]), int(path_offsets[p + 1])) for p in paths]
+        groups.append((rows, np.ascontiguousarray(path_weights[:, paths], dtype=np.float64)))
+    return groups
 
 
 def _tiles(n_columns: int) -> list[slice[int, int, None]]:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,19 @@ def test_new_paths_add_their_own_gram_matrix() -> None:
     old = weighted_grams(X[:7], offsets[:3], np.array([[1.0, 2.0]]))[0]
     new = weighted_grams(X[7:], np.array([0, 5]), np.array([[3.0]]))[0]
     np.testing.assert_allclose(whole, old + new, rtol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_number_of_paths() -> None:
+    rng = np.random.default_rng(1)
+    offsets = np.arange(1001)  # every structure is a path of its own
+    X, y = rng.normal(size=(1000, 20)), rng.normal(size=1000)
+    weights = rng.integers(0, 4, size=(3, 1000)).astype(float)
+    tracemalloc.start()
+    grams = weighted_grams(X, offsets, weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6  # products of all paths would take 524 MB
+    products = weighted_products(X, y, offsets, weights)
+    for gram, product, w in zip(grams, products, weights, strict=True):
+        np.testing.assert_allclose(gram, X.T @ (w[:, None] * X), rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(product, X.T @ (w * y), rtol=1e-12, atol=1e-9)
