@@ -15,6 +15,7 @@ from atomscatter.errors import DataError
 # The paper (section III D) fits a parabola to points within 4 % of side-length strain of the minimum. A
 # Birch-Murnaghan curve over 5 % follows the anharmonicity that a parabola would fold into the modulus.
 STRAIN_WINDOW = 0.05
+_ROUNDING = 1e-9  # of strains, from volumes: a series that ends at the window belongs to it
 MIN_POINTS = 5  # Birch-Murnaghan has four parameters
 
 
@@ -57,7 +58,7 @@ def fit_equation_of_state(
     if v.size == 0:
         raise DataError("no points to fit an equation of state to")
     strain = (v / v[np.argmin(e)]) ** (1 / 3) - 1
-    near = np.abs(strain) <= strain_window
+    near = np.abs(strain) <= strain_window + _ROUNDING
     if np.count_nonzero(near) < MIN_POINTS:
         raise DataError(
             f"{np.count_nonzero(near)} points lie within {100 * strain_window:g} % of side-length strain "

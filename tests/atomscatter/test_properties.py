@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
 from atomscatter.errors import DataError
 from atomscatter.properties import barrier, bulk_modulus, fit_equation_of_state
+from atomscatter.strain import strained, volumes_of
 
 STRAINS = np.arange(-9, 9.1, 2.25) / 100
 
@@ -41,6 +43,15 @@ def test_points_outside_the_window_do_not_matter() -> None:
     spoiled = e.copy()
     spoiled[[0, 1, -2, -1]] += 7.0
     assert bulk_modulus(v, spoiled) == pytest.approx(bulk_modulus(v, e), rel=1e-9)
+
+
+def test_a_series_that_ends_at_the_window_belongs_to_it_however_the_cell_lies() -> None:
+    atoms = bulk("Si", a=5.43)
+    for turn in range(30):
+        atoms.rotate(12.3, (1, 2, turn), rotate_cell=True)
+        v = volumes_of(strained(atoms))
+        e = birchmurnaghan(v, -5.0, 90 * GPa, 4.0, atoms.get_volume())
+        assert fit_equation_of_state(v, e).points.all()
 
 
 @pytest.mark.parametrize(
