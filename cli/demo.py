@@ -25,10 +25,10 @@ def demo(
     from service.demo_report import print_result
     from service.logs import configure_logging
     from service.report import terminal
-    from service.settings import Settings
+    from service.settings import Settings, read_settings
     from workers.demo import DemoSettings, run_demo
 
     configure_logging(options.verbosity(quiet, verbose))
-    result = run_demo(out, DemoSettings(), workers=workers or Settings().workers)
+    result = run_demo(out, DemoSettings(), workers=workers or read_settings(Settings).workers)
     if not quiet:
         print_result(terminal(), result)

@@ -24,8 +24,8 @@ def featurize(
         Path | None,
         typer.Option(
             help="TOML or JSON file with settings of the transform: beta (Angstrom), scales, n, powers, "
-            "grid, precision, species. Default: those of atomscatter.Scattering, with the elements of the "
-            "data.",
+            "grid, precision, origin, species. Default: those of atomscatter.Scattering, with the elements "
+            "of the data.",
             show_default=False,
         ),
     ] = None,
@@ -67,14 +67,14 @@ def featurize(
     from service.copies import with_translated_copies
     from service.logs import configure_logging
     from service.progress import progress
-    from service.settings import Settings
+    from service.settings import Settings, read_settings
     from workers.featurize import featurize as run
 
     configure_logging(options.verbosity(quiet, verbose))
+    settings = read_settings(Settings)
     reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
     structures = read_inputs(data, reading, need_energy=not without_energies, unique=True)
     scattering = scattering_for(structures, config)
-    settings = Settings()
     rows = with_translated_copies(structures, copies)
     with progress("Features", len(rows)) as advance:
         run(

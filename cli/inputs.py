@@ -139,7 +139,7 @@ def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | 
 
 
 def read_config(path: Path) -> TransformFile:
-    """A TOML or JSON file with the keys beta, scales, n, powers, grid, precision, species.
+    """A TOML or JSON file with the keys beta, scales, n, powers, grid, precision, origin, species.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value in it is wrong; the message names both.

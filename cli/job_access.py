@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from atomscatter.errors import ConfigError, WorkerError
-from cli import options as shared
 
 if TYPE_CHECKING:
     from atomscatter.client import Client
@@ -95,9 +94,10 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
         WorkerError: nothing answers at the address, or neither a Ray head nor a server does.
     """
     from service.logs import configure_logging
+    from service.settings import ServeSettings, read_settings
 
     configure_logging()  # standard output is for what the commands print
-    settings = shared.serve_settings(state=state, jobs_address=address)
+    settings = read_settings(ServeSettings, state=state, jobs_address=address)
     address = settings.jobs_address
     if address is not None and _is_server(address):
         if state is not None:
@@ -114,9 +114,9 @@ def access(address: str | None, state: Path | None, *, new: bool = False) -> Ite
 
 def _server(address: str) -> Iterator[Access]:
     from atomscatter.client import Client
-    from service.settings import ClientSettings
+    from service.settings import ClientSettings, read_settings
 
-    key = ClientSettings().api_key
+    key = read_settings(ClientSettings).api_key
     with Client(address, key=None if key is None else key.get_secret_value()) as client:
         yield Access(ServerJobs(client), f"--address {shlex.quote(address)}", is_server=True)
 

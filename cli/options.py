@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from atomscatter.errors import ConfigError
-
-if TYPE_CHECKING:
-    from service.settings import ServeSettings
 
 DATA_HELP = (
     "Files or directories with structures, in any format that ASE reads (.gz and .xz too). "
@@ -87,23 +84,6 @@ def verbosity(quiet: bool, verbose: bool) -> str:
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other")
     return "quiet" if quiet else "verbose" if verbose else "normal"
-
-
-def serve_settings(**given: Any) -> ServeSettings:
-    """Settings of the service; options that are None are left to environment, file and defaults.
-
-    Raises:
-        ConfigError: a setting cannot be used; names it.
-    """
-    from pydantic import ValidationError
-
-    from service.settings import ServeSettings
-
-    try:
-        return ServeSettings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"settings: {'; '.join(problems)}") from error
 
 
 def parse_references(text: str | None) -> dict[str, float] | None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
+
+from atomscatter.errors import ConfigError
+
+S = TypeVar("S", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -47,7 +54,7 @@ class ServeSettings(BaseSettings):
     """Settings of the web service: arguments, then ``ATOMSCATTER_<NAME>``, then the file
     ``atomscatter.toml`` of the current directory, then these defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_", toml_file="atomscatter.toml", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_", toml_file="atomscatter.toml", extra="forbid")
 
     state: Path = Field(Path("atomscatter-state"), description="Directory of models, data sets and jobs.")
     model: Path | None = Field(
@@ -109,3 +116,18 @@ class ServeSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order of the sources, first wins."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def read_settings(kind: type[S], **given: Any) -> S:
+    """Settings from their sources; values ``given`` that are None are left to the others.
+
+    Raises:
+        ConfigError: a setting cannot be used, or none has this name; says which.
+    """
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"settings: {'; '.join(problems)}") from error
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"settings: {error}") from error

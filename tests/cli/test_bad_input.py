@@ -208,6 +208,45 @@ def test_usage(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "variable", "value", "words"),
+    [
+        (("featurize", "nothing.xyz", "--store", "s"), "ATOMSCATTER_WORKERS", "abc", "workers: "),
+        (("train", "--store", "s", "--model", "m"), "ATOMSCATTER_WORKERS", "0", "workers: "),
+        (("demo",), "ATOMSCATTER_WORKERS", "abc", "workers: "),
+        (("serve",), "ATOMSCATTER_CORS_ORIGINS", "http://x", "cors_origins"),
+    ],
+)
+def test_settings_of_the_environment(
+    command: tuple[str, ...],
+    variable: str,
+    value: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, value)
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "Error: settings: " in result.stderr
+    assert words in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [('api_key = "keys.txt"', "api_key: "), ("max_atoms = = 5", "settings: ")]
+)
+def test_settings_of_the_file(
+    content: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "atomscatter.toml").write_text(content)
+    result = run("serve")  # a misspelt api_keys would leave it open
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_more_folds_than_paths(tmp_path: Path, workplace: Workplace) -> None:
     result = run("train", "--store", workplace.store, "--model", tmp_path / "m", "--folds", 31)
     assert result.exit_code == 2
