@@ -1,4 +1,4 @@
-"""Predictions of a model cut at several numbers of features: what learning curves are made from."""
+"""What learning curves are made from: some numbers of features, and predictions of a model cut at these."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from atomscatter.greedy import GreedyPath
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+
+POINTS = 60
+SHOWN_SIZES = (21, 41)
+"""Numbers of features in the third row of the paper's Fig. 7, besides 1."""
+
+
+def curve_sizes(largest: int) -> IntArray:
+    """Numbers of features at which learning curves are kept, ascending, from 1 to ``largest``: evenly spaced
+    on a logarithmic axis (at most POINTS), and those of SHOWN_SIZES. Shape (n_sizes,)."""
+    spaced = np.round(np.geomspace(1, largest, POINTS)).astype(np.int64)
+    return np.union1d(spaced, [size for size in SHOWN_SIZES if size < largest]).astype(np.int64)
 
 
 def predictions_at(path: GreedyPath, sizes: IntArray, X: FloatArray) -> FloatArray:

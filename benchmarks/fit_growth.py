@@ -23,11 +23,12 @@ from sklearn.linear_model import orthogonal_mp_gram
 
 from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.greedy import greedy_gram
+from atomscatter.learning_curves import curve_sizes
 from atomscatter.least_squares import seminormal_weights
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.selection import SparseModel, number_drawn, squared_errors
 from service.training import FitSettings
-from workers.train import _curve_sizes, design_matrix, sort_by_path
+from workers.train import design_matrix, sort_by_path
 
 PATHS, COLUMNS, COPIES, MAX_FEATURES, BATCH = 370, 3740, 0.1, 1000, 50
 PARTS = ("Gram matrix", "choice", "out-of-bag errors", "weights", "test errors")
@@ -104,7 +105,7 @@ def ours(fit, *, max_features=MAX_FEATURES, batch=BATCH, models=2):
     with of_batch("Gram matrix"):
         products = weighted_products(X, y, fit.offsets, draws)
         grams = weighted_grams(X, fit.offsets, draws)
-    sizes = _curve_sizes(FitSettings(max_features=max_features), X.shape[1])
+    sizes = curve_sizes(min(max_features, X.shape[1]))
     options = {"max_features": max_features, "n_draw": number_drawn(X.shape[1])}
     for i in range(min(models, batch)):
         weights = draws[i][fit.path_of_row].astype(float)

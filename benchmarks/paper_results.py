@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from atomscatter.learning_curves import SHOWN_SIZES
 from service.evaluation import (
     Errors,
     Evaluated,
@@ -24,8 +25,6 @@ from service.training import TrainingReport
 MEV = 1000.0
 SETS = ("diffusion", "large", "bulk")
 LARGE_KINDS = ("scratch", "2x1x1", "2x2x2")
-SHOWN_SIZES = (1, 21, 41)
-"""Numbers of features in the third row of Fig. 7."""
 
 
 def results_of(
@@ -109,12 +108,13 @@ def barriers(diffusion: Evaluated, folds: Mapping[str, int]) -> dict[str, Any]:
 
 
 def migration_paths(diffusion: Evaluated, training: TrainingReport) -> list[dict[str, Any]]:
-    """Fig. 7: total energies along each path, eV; of the models cut at SHOWN_SIZES features, too."""
+    """Fig. 7: total energies along each path, eV; of the models cut at 1 and at SHOWN_SIZES
+    features, too."""
     cut = fold_means(training)  # diffusion comes first among the other structures
     shown = {
         size: cut[:, i, : len(diffusion.predicted)].mean(axis=0)
         for i, size in enumerate(training.sizes.tolist())
-        if size in SHOWN_SIZES
+        if size in (1, *SHOWN_SIZES)
     }
     meps = np.array(diffusion.info("mep"))
     found = []

@@ -366,7 +366,6 @@ def _measure_fit(count):
         path_offsets=offsets,
         path_fold=path_folds(compositions, settings.folds, settings.seed),
         settings=settings,
-        sizes=np.unique(np.geomspace(1, settings.max_features, 60).astype(int)),
         by_gram=True,
         is_structure=row_order < count,
         others=np.empty((0, X.shape[1])),

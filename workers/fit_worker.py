@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams, weighted_products
-from atomscatter.learning_curves import predictions_at
+from atomscatter.learning_curves import curve_sizes, predictions_at
 from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
 from atomscatter.selection import drawn_channels, fit_model
 from service.training import NESTED_SPLITS, FitSettings
@@ -28,7 +29,6 @@ class Problem:
     path_offsets: IntArray  # (n_paths + 1,)
     path_fold: IntArray  # (n_paths,)
     settings: FitSettings
-    sizes: IntArray  # (n_sizes,)
     by_gram: bool  # whether features are chosen from Gram matrices
     is_structure: NDArray[np.bool_]  # (n,); the other rows are conditions of invariance
     others: FloatArray  # (n_others, n_columns): structures that models of all sizes are to predict
@@ -55,6 +55,11 @@ class Problem:
         sizes = np.sort(np.bincount(self.channel[self.channel >= 0], minlength=self.n_channels))
         n_seen = self.settings.n_channels_seen(self.n_channels)
         return int(np.count_nonzero(self.channel < 0) + sizes[self.n_channels - n_seen :].sum())
+
+    @cached_property
+    def sizes(self) -> IntArray:
+        """Numbers of features at which learning curves are kept, shape (n_sizes,)."""
+        return curve_sizes(min(self.settings.max_features, self.n_columns_seen))
 
 
 @dataclass(frozen=True)

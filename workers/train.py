@@ -27,6 +27,7 @@ from atomscatter.resampling import path_folds
 from atomscatter.selection import column_scales
 from service.environment import environment
 from service.training import (
+    NESTED_SPLITS,
     FitSettings,
     FoldErrors,
     Orders,
@@ -54,9 +55,7 @@ _GRAM_BATCH = 25
 _LARGE_GRAM_BATCH = 50
 _LARGE_ROWS = 40_000
 _ROWS_BATCH = 10
-_CURVE_POINTS = 60
 _COPIED_ROWS = 256
-_SHOWN_SIZES = (21, 41)  # of the paper's Fig. 7, besides the evenly spaced ones
 
 
 def train(
@@ -119,15 +118,15 @@ def train_on(
         the report keeps what the models of each size predict.
     on_progress : called in this process with the number of models that are ready.
 
-    Raises FitError for fewer relaxation paths than folds, WorkerError when workers die again and again.
+    Raises FitError for too few relaxation paths to leave each fold two to train on (without randomisation, as
+    many as there are nested splits), WorkerError when workers die again and again.
     """
     began = time.perf_counter()
     differences = data.differences if settings.invariance > 0 else None
     n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
     row_order, offsets, compositions = sort_by_path(data, n_conditions)
     path_fold = path_folds(compositions, settings.folds, settings.seed)
-    if settings.folds == len(path_fold) == 2:
-        raise FitError("2 relaxation paths in 2 folds leave 1 path to train on; at least 3 paths are needed")
+    _require_training_paths(path_fold, settings)
     columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
     X, scales = design_matrix(data, settings.invariance, row_order, columns)
     problem = Problem(
@@ -135,13 +134,11 @@ def train_on(
         path_offsets=offsets,
         path_fold=path_fold,
         settings=settings,
-        sizes=np.empty(0, dtype=np.int64),
         by_gram=len(X) >= GRAM_FROM_ROWS,
         is_structure=row_order < n_structures,
         others=_scaled_rows(curve_features, columns, scales),
         channel=_channels(data, columns, np.asarray(X[:, :-1].any(axis=0))),
     )
-    problem = replace(problem, sizes=_curve_sizes(settings, problem.n_columns_seen))
     with _shared(X, workers, address) as (X, fit):
         results = fit(problem, on_progress)
         with threadpool_limits(1):
@@ -151,6 +148,16 @@ def train_on(
     report = replace(report, seconds=time.perf_counter() - began)
     ensemble.card["environment"]["seconds"] = report.seconds
     return ensemble, report
+
+
+def _require_training_paths(path_fold: IntArray, settings: FitSettings) -> None:
+    needed = 2 if settings.selection == "bagged" else NESTED_SPLITS
+    least = len(path_fold) - int(np.bincount(path_fold).max())
+    if least < needed:
+        raise FitError(
+            f"{len(path_fold)} relaxation paths in {settings.folds} folds leave {least} to train on, where "
+            f"at least {needed} are needed"
+        )
 
 
 def sort_by_path(data: TrainingData, n_conditions: int) -> tuple[IntArray, IntArray, list[str]]:
@@ -206,15 +213,6 @@ def _channels(data: TrainingData, columns: IntArray, nonzero: NDArray[np.bool_])
     else:
         channels[numbered] = np.unique(data.feature_channels[columns[numbered]], return_inverse=True)[1]
     return channels
-
-
-def _curve_sizes(settings: FitSettings, n_columns: int) -> IntArray:
-    """Numbers of features at which learning curves are kept: evenly spaced on a logarithmic axis, and a
-    few more."""
-    largest = min(settings.max_features, n_columns)
-    spaced = np.round(np.geomspace(1, largest, _CURVE_POINTS)).astype(np.int64)
-    shown = np.array([size for size in _SHOWN_SIZES if size < largest], dtype=np.int64)
-    return np.union1d(spaced, shown)
 
 
 def _units(problem: Problem) -> dict[str, tuple[int, int, int]]:

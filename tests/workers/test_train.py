@@ -92,7 +92,6 @@ def test_models_in_a_batch_are_limited_by_memory_and_shared_among_workers(n_rows
         np.array([0, n_rows]),
         np.zeros(1, dtype=int),
         FitSettings(folds=2, bootstraps=100),
-        np.array([1]),
         by_gram=True,
         is_structure=np.ones(n_rows, dtype=bool),
         others=np.empty((0, n_columns)),
@@ -195,7 +194,6 @@ def test_gram_and_rows_give_the_same_models(ray) -> None:
         offsets,
         path_folds(compositions, 3, 4),
         SOME_CHANNELS,
-        np.array([1]),
         by_gram=True,
         is_structure=np.ones(len(X), dtype=bool),
         others=np.empty((0, 41)),
@@ -242,11 +240,19 @@ def test_constant_energies(ray) -> None:
     assert not ensemble.weights.any()
 
 
-@pytest.mark.parametrize(("n_paths", "folds", "message"), [(1, 2, "at least 2"), (2, 2, "at least 3 paths")])
-def test_too_few_paths(n_paths, folds, message) -> None:
+@pytest.mark.parametrize(
+    ("n_paths", "folds", "selection", "message"),
+    [
+        (1, 2, "bagged", "2 test folds need at least 2"),
+        (2, 2, "bagged", "leave 1 to train on, where at least 2 are needed"),
+        (3, 2, "bagged", "leave 1 to train on, where at least 2 are needed"),  # one fold tests two of them
+        (5, 3, "full", "leave 3 to train on, where at least 4 are needed"),
+    ],
+)
+def test_too_few_paths(n_paths, folds, selection, message) -> None:
     data = make_data(n_paths=n_paths)
     with pytest.raises(FitError, match=message):
-        train_on(data, replace(SETTINGS, folds=folds), workers=1)
+        train_on(data, replace(SETTINGS, folds=folds, selection=selection), workers=1)
 
 
 def test_three_paths_are_enough(ray) -> None:
