@@ -47,7 +47,11 @@ def bulk_modulus(
     ] = 0.05,
     steps: Annotated[
         int,
-        typer.Option(help="Strained structures of a single one, the unstrained included.", min=5, max=101),
+        typer.Option(
+            help="Strained structures of a single one; an odd number includes the unstrained one.",
+            min=5,
+            max=101,
+        ),
     ] = 11,
     as_json: AsJson = False,
     output: Output = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from service.report import write_csv
 
 Float = NDArray[np.float64]
 LINE_COLOURS = (BLUE, VERMILION, GREEN, SKY)
+LINE_STYLES = ("-", "--", ":", "-.")  # one after the other, when the colours are used up
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def _figure(columns: Columns) -> Figure:
     figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     axes = figure.add_subplot()
     x = columns.values[:, 0]
-    for colour, line in zip(LINE_COLOURS, columns.lines, strict=False):
+    looks = itertools.cycle(itertools.product(LINE_STYLES, LINE_COLOURS))
+    for (style, colour), line in zip(looks, columns.lines, strict=False):
         y = columns.values[:, line]
         if columns.steps:
             edges = np.append(x, columns.values[-1, 1])
@@ -106,7 +109,7 @@ def _figure(columns: Columns) -> Figure:
                 axes.stairs(y + s, edges, baseline=y - s, fill=True, color=SKY, alpha=0.4)
         else:
             marker = "o" if len(x) < 30 else None
-            axes.plot(x, y, marker=marker, color=colour, label=columns.titles[line])
+            axes.plot(x, y, marker=marker, color=colour, linestyle=style, label=columns.titles[line])
     axes.set_xlabel(columns.titles[0])
     one = len(columns.lines) == 1
     axes.set_ylabel(columns.titles[columns.lines[0]] if one else "g(r) (dimensionless)")
