@@ -22,7 +22,16 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from common import RESULTS, machine, machine_line, read_frames, table, write_atomically, write_results
+from common import (
+    RESULTS,
+    evenly,
+    machine,
+    machine_line,
+    read_frames,
+    table,
+    write_atomically,
+    write_results,
+)
 
 from atomscatter.errors import DataError
 from atomscatter.grids import Grid
@@ -39,11 +48,9 @@ FIELDS = ("set", "kind", "path_id", "strain", "mep", "image", "n_atoms", "volume
 # --------------------------------------------------------------------------- structures
 
 
-def evenly(items, count):
+def some(items, count):
     """At most ``count`` items, evenly spaced, first and last included (0: all)."""
-    if not count or len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))]
+    return [items[i] for i in evenly(len(items), count or len(items))]
 
 
 def grouped(structures, key):
@@ -56,15 +63,15 @@ def grouped(structures, key):
 def read_sets(options):
     """Chosen structures of every set in a fixed order: list of (set name, Atoms with energy)."""
     chosen = [("paths", a) for path in grouped(read_frames(options.paths), "path_id")
-              for a in evenly(path, options.steps_per_path)]  # fmt: skip
+              for a in some(path, options.steps_per_path)]  # fmt: skip
     if options.diffusion:
         chosen += [("diffusion", a) for a in read_frames(options.diffusion)]
     if options.large:
         for kind in grouped(read_frames(options.large), "kind"):
-            chosen += [("large", a) for a in evenly(kind, options.large_per_kind)]
+            chosen += [("large", a) for a in some(kind, options.large_per_kind)]
     if options.bulk:
         series = list(grouped(read_frames(options.bulk), "path_id"))
-        chosen += [("bulk", a) for one in evenly(series, options.bulk_series) for a in one]
+        chosen += [("bulk", a) for one in some(series, options.bulk_series) for a in one]
     return chosen
 
 

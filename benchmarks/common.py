@@ -5,6 +5,8 @@ import json
 import lzma
 import os
 import platform
+import re
+import shlex
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -56,12 +58,21 @@ def table(header, rows):
     return "\n".join(lines)
 
 
+def command():
+    """The command line of this process, as from the repository; the home directory is ~."""
+    home = str(Path.home())
+    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    if home != "/":
+        words = [re.sub(rf"(^|=){re.escape(home)}(?=/|$)", r"\1~", word) for word in words]
+    return shlex.join(["python", *words])
+
+
 def write_results(name, markdown, data, folder=RESULTS):
-    """Write NAME.md and NAME.json into the results folder and say so."""
+    """Write NAME.md and NAME.json, each with the command that does so, into the results folder and say so."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(markdown.rstrip() + "\n")
-    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(f"{markdown.rstrip()}\n\nWritten by `{command()}`.\n")
+    (folder / f"{name}.json").write_text(json.dumps({**data, "command": command()}, indent=1) + "\n")
     print(f"wrote {folder / name}.md and .json")
 
 
@@ -80,6 +91,13 @@ def read_frames(path):
     opener = lzma.open if Path(path).suffix == ".xz" else open
     with opener(path, "rt") as file:
         return list(read_xyz(io.StringIO(file.read()), slice(None)))
+
+
+def evenly(n, count):
+    """Indices of at most ``count`` of n items, evenly spaced, first and last included; ascending."""
+    import numpy as np
+
+    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
 
 
 def amorphous_li_si(n_atoms=64, length=11.0, seed=0):

@@ -1,13 +1,13 @@
 """Time and memory of 5 x 100 models at the size of the paper's fit: 3,741 columns, up to 1,000 features.
 
     python benchmarks/fit_500.py --rows 84000 --copies 0.1 --name fit_84000   # the record
-    python benchmarks/fit_500.py [--rows 20000] [--max-features 1000] [--workers 2]
+    python benchmarks/fit_500.py [--rows 20000] [--max-features 1000] [--workers 2] [--out DIR]
 
 The features are synthetic unless ``--features FILE.npz`` names arrays ``features`` (n, n_features),
 ``energies`` (n,) eV/atom, ``path_ids`` (n,) and ``compositions`` (n,). Synthetic features are exponentials of
 a few hidden variables that change slowly along a path, over many orders of magnitude: as strongly correlated
 as real ones. Some of the structures (--copies) have a translated copy, as ``atomscatter featurize`` makes
-them: a condition of invariance in the fit. The result is written to benchmarks/results as JSON and Markdown.
+them: a condition of invariance in the fit.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
-import json
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import psutil
+from common import RESULTS, machine, machine_line, table, write_results
 
 from atomscatter.scattering import Scattering
 from service.copies import DEFAULT_SHARE
 from service.training import FitSettings, TrainingData
 from workers.train import train_on
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def synthetic(n_rows: int, n_paths: int, n_features: int, copies: float) -> TrainingData:
@@ -115,6 +112,7 @@ def main() -> None:
     parser.add_argument("--selection", default="bagged", choices=["bagged", "full"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--name", default="fit_500")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
 
     data = (
@@ -124,7 +122,7 @@ def main() -> None:
         bootstraps=args.bootstraps, max_features=args.max_features, selection=args.selection
     )
     began = time.perf_counter()
-    load = psutil.getloadavg()[0]
+    load, about = psutil.getloadavg()[0], machine("numba", "ray")
 
     def progress(ready: int) -> None:
         print(f"{time.perf_counter() - began:7.1f} s  {ready} models", flush=True)
@@ -150,17 +148,14 @@ def main() -> None:
         "n_selected_mean": round(float(report.n_selected.mean()), 1),
         "load_average_at_start": round(load, 2),
         "model_id": ensemble.model_id,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": about,
         "environment": ensemble.card["environment"],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{args.name}.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    (RESULTS / f"{args.name}.md").write_text(_markdown(result))
+    write_results(args.name, _markdown(result), result, args.out)
     print(_markdown(result))
 
 
 def _markdown(result) -> str:
-    environment = result["environment"]
     rows = {
         "wall time": f"{result['seconds']} s",
         "workers": result["workers"],
@@ -173,13 +168,9 @@ def _markdown(result) -> str:
         "data": result["data"],
         "translated copies per structure": result["copies_per_structure"],
         "weight of invariance": result["invariance"],
-        "processor": f"{environment['processor']}, {environment['cores']} cores",
-        "memory": f"{environment['memory_gib']} GiB",
+        "memory": f"{result['environment']['memory_gib']} GiB",
         "load average at the start": result["load_average_at_start"],
-        "versions": ", ".join(f"{k} {v}" for k, v in environment["versions"].items()),
-        "date": result["date"],
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     gram, rest = result["processor_seconds_gram"], result["processor_seconds_models"]
     note = (
         f"What limits it: {gram / (gram + rest):.0%} of the processor time goes into the Gram matrices "
@@ -187,7 +178,8 @@ def _markdown(result) -> str:
         "choice, the validation curves and the weights (in proportion to the models).\n"
         "Wall time includes the start of a local Ray, the report and the extrapolation model."
     )
-    return f"# Time of the fit\n\n{result['what']}\n\n| | |\n|---|---|\n{table}\n\n{note}\n"
+    parts = ["# Time of the fit", machine_line(result["machine"]), result["what"]]
+    return "\n\n".join([*parts, table(["", ""], rows.items()), note])
 
 
 if __name__ == "__main__":

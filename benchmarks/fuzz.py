@@ -41,7 +41,7 @@ def main() -> None:
         "",
         common.machine_line(about),
         "",
-        f"`python benchmarks/fuzz.py {cases}`: {summary[-1].strip('= ')}",
+        summary[-1].strip("= "),
         "",
         f"- schemathesis over the OpenAPI document: {generated[0][0]} generated, {generated[0][1]} passed",
         *(f"- mutations of {name}: answers by status {counts}, slowest {s} s" for name, counts, s in mutated),

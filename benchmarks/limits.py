@@ -22,7 +22,7 @@ from common import RESULTS, machine, machine_line, read_frames, table, write_ato
 from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import pod, pod_forces
 from peer_fits import PENALTIES, Ridge, Sets, Sums, linear
-from peers import FILES, STEPS, Peer, evenly, read_sets
+from peers import FILES, STEPS, Peer, read_sets, rows_of_steps
 
 from atomscatter.resampling import path_folds
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
@@ -148,7 +148,7 @@ def forces_of(frames: list[Atoms], cache: Path) -> dict[str, np.ndarray]:
 def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], Forces]:
     """A row of errors for each weight of the forces."""
     sets = read_sets(reference)
-    rows = evenly(len(sets["paths"]), steps)
+    rows = rows_of_steps(len(sets["paths"]), steps)
     features = Peer(pod(*POD), "ridge").features(sets, rows, cache)
     chosen = Sets.deal(
         {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed

@@ -27,10 +27,14 @@ CHUNK = 500  # structures between two writes of the cache
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A name, which is also that of the cache file, and how to make the function that computes a row."""
+    """A name, which is also that of the cache file, and how to make the function that computes a row.
+
+    ``transform``: precision and origin of the grids, of our own transform.
+    """
 
     name: str
     make: Callable[[], Callable[[Atoms], np.ndarray]]
+    transform: str | None = None
 
 
 def by_species(atoms: Atoms, rows: np.ndarray) -> np.ndarray:
@@ -181,7 +185,11 @@ def lammps():
 def scattering(**settings) -> Descriptor:
     """Our own transform."""
     transform = Scattering(**settings)
-    return Descriptor(f"scattering-{transform.config_hash[:12]}", lambda: Scattering(**settings).features)
+    return Descriptor(
+        f"scattering-{transform.config_hash[:12]}",
+        lambda: Scattering(**settings).features,
+        f"{transform.precision}, {transform.origin}",
+    )
 
 
 def cached(descriptor: Descriptor, kind: str, structures: Sequence[Atoms], rows: np.ndarray, folder: Path):

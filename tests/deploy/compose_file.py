@@ -9,6 +9,7 @@ from dockerfile_parse import DockerfileParser
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
+PUBLISH = ROOT / "deploy" / "monitoring" / "publish.yml"
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 _SIZES = {"kb": 2**10, "mb": 2**20, "gb": 2**30}
 
@@ -20,6 +21,14 @@ def compose(**variables):
     )
     assert "$" not in text, "a variable without a default"
     return yaml.safe_load(text)
+
+
+def published():
+    """The compose file together with the one that publishes Grafana, whose keys go before."""
+    found = compose()
+    for name, changed in yaml.safe_load(PUBLISH.read_text(encoding="utf-8"))["services"].items():
+        found["services"][name] |= changed
+    return found
 
 
 @functools.cache

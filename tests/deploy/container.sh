@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs a command as a container engine would: root directory, mounts, shared memory, processes and user of its own.
-# container.sh ROOT SHM-BYTES UID:GID MOUNT... -- COMMAND..., as the first process of fresh mount and process
-# namespaces; a MOUNT is SOURCE:TARGET or SOURCE:TARGET:ro.
+# container.sh ROOT ro|rw SHM-BYTES UID:GID MOUNT... -- COMMAND..., as the first process of fresh mount and process
+# namespaces; a MOUNT is SOURCE:TARGET or SOURCE:TARGET:ro, and what lies below ROOT but in no MOUNT is ro or rw.
 set -euo pipefail
 umask 022
-root=$1 shm=$2 user=$3
-shift 3
+root=$1 mode=$2 shm=$3 user=$4
+shift 4
 
 bind() { # SOURCE TARGET OPTIONS
   if [ -d "$1" ]; then mkdir -p "$root$2"; else mkdir -p "$(dirname "$root$2")" && touch "$root$2"; fi
@@ -27,6 +27,7 @@ while [ "$1" != -- ]; do
   shift
 done
 shift
+mount -o "remount,bind,$mode" "$root"
 
 # Not exec: this shell stays the first process, which takes over orphans (init: true).
 chroot "$root" setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-groups --no-new-privs \

@@ -48,7 +48,7 @@ class Container:
         command = [
             *self.machine.command("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"),
             *("sh", "-c", 'hostname "$0" && exec "$@"', self.name),
-            *(str(HERE / "container.sh"), str(self.root)),
+            *(str(HERE / "container.sh"), str(self.root), "ro" if self._service.get("read_only") else "rw"),
             str(n_bytes(self._service["shm_size"]) if "shm_size" in self._service else _DEFAULT_SHM),
             *(self._service["user"], *self._mounts, f"{hosts}:/etc/hosts:ro", "--"),
             *(*self._environment(), *self._program, *self._service["command"]),

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.deploy.compose_file import COMPOSE, DOCKERFILE, ROOT, compose, n_bytes, ours
+from tests.deploy.compose_file import (
+    COMPOSE,
+    DOCKERFILE,
+    PUBLISH,
+    ROOT,
+    compose,
+    image_environment,
+    n_bytes,
+    ours,
+    published,
+)
 
 TOOLS = Path(sys.executable).parent
 DOCKER = DOCKERFILE.parent
@@ -31,6 +41,7 @@ def test_the_file_follows_the_compose_specification(tmp_path):
     wrong = tmp_path / "docker-compose.yml"
     wrong.write_text(COMPOSE.read_text().replace("shm_size:", "shm_bytes:"))
     assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", wrong).returncode == 1
+    assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", PUBLISH).returncode == 0
 
 
 def test_only_the_api_is_published_and_only_here(file):
@@ -44,6 +55,15 @@ def test_ray_is_on_a_network_that_ends_here(file):
     for name in ("head", "worker"):
         assert file["services"][name]["networks"] == ["private"]
     assert file["services"]["token"]["network_mode"] == "none"
+
+
+def test_what_is_on_both_networks_is_no_way_from_one_to_the_other():
+    services = published()["services"]
+    both = {n: s for n, s in services.items() if {"private", "front"} <= {*s.get("networks", ())}}
+    assert both.keys() == {"api", "grafana"}
+    for name, service in both.items():
+        assert service["sysctls"] == {"net.ipv4.ip_forward": 0}, name
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
 def test_whatever_keeps_running_has_a_health_check_and_starts_after_what_it_needs(file):
@@ -63,6 +83,25 @@ def test_shared_memory_is_larger_than_the_object_store(file):
         service = file["services"][name]
         store = next(c for c in service["command"] if c.startswith("--object-store-memory="))
         assert n_bytes(service["shm_size"]) > 1.2 * int(store.partition("=")[2])
+
+
+def test_memory_and_processes_are_limited(file):
+    for service in ours(file["services"]).values():
+        assert service["pids_limit"] == 8192
+    for name in ("head", "worker", "api"):
+        service = file["services"][name]
+        assert n_bytes(service["mem_limit"]) >= 4 * n_bytes(service.get("shm_size", "64mb"))
+        changed = compose(**{f"{name.upper()}_MEMORY": "3gb"})["services"]
+        assert {n for n, s in changed.items() if s.get("mem_limit") == "3gb"} == {name}
+
+
+def test_the_api_writes_to_volumes_only(file):
+    """As on Kubernetes; what else it writes, it writes below its home (HOME), which is /tmp."""
+    service = file["services"]["api"]
+    assert service["read_only"] is True
+    assert "scratch:/tmp" in service["volumes"]
+    assert image_environment()["HOME"] == "/tmp"
+    assert set(file["services"]["head"]["volumes"]) < set(service["volumes"]), "the same state"
 
 
 def test_stores_models_and_ledger_are_on_named_volumes_that_all_nodes_share(file):

@@ -159,6 +159,32 @@ def test_what_the_readme_applies_can_be_pulled():
         assert images == {"registry.example.org/atomscatter:0.1.0"}
 
 
+def test_the_readme_makes_what_pods_need_before_they_start():
+    readme = (FOLDER / "README.md").read_text()
+    applied = readme.index("kubectl apply -k deploy/kubernetes/overlays/example ")
+    needed = [
+        volume["secret"]["secretName"]
+        for _, template in pods(kustomized(FOLDER / "overlays" / "example"))
+        for volume in template["spec"]["volumes"]
+        if "secret" in volume and not volume["secret"].get("optional")
+    ]
+    assert set(needed) == {"atomscatter-ray-token", "atomscatter-api-keys"}
+    assert all(readme.index(f"secret generic {name} ") < applied for name in needed)
+
+
+def test_the_readme_reaches_the_api_and_its_pod():
+    """The address is one of another namespace: within that of the API no pod of ours reaches it."""
+    readme = (FOLDER / "README.md").read_text()
+    documents = kustomized(FOLDER / "base")
+    service, labels = one(documents, "Service"), dict(pods(documents))["api"]["metadata"]["labels"]
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    addresses = re.findall(r"--address\s(http://atom\S+)", readme)
+    assert addresses == [f"http://{name}.{namespace}:{service['spec']['ports'][0]['port']}"]
+    selector, place = re.search(r"get pods -l (\S+) .*:(\S+)\n", readme).groups()
+    assert dict([selector.split("=")]).items() <= labels.items()
+    assert place == STATE
+
+
 def test_what_is_deleted_with_a_campaign():
     """It is applied again after it was deleted: the volume and what is on it must stay."""
     documents = kustomized(FOLDER / "overlays" / "example-campaign")
@@ -347,6 +373,11 @@ def test_who_reaches_ray(network):
 COMPOSE = ROOT / "docker-compose.yml"
 
 
+def image_name(image):
+    """Without registry and tag."""
+    return image.rpartition("/")[2].partition(":")[0]
+
+
 def test_as_under_docker_compose(documents):
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     ours = {name: template["spec"]["containers"][0] for name, template in pods(documents)}
@@ -358,7 +389,7 @@ def test_as_under_docker_compose(documents):
         ]
     environment = services["head"]["environment"]
     for name, container in ours.items():
-        assert container["image"].endswith(services["head"]["image"]) or ":" in container["image"]
+        assert image_name(container["image"]) == services["head"]["image"]
         for variable in container["env"]:
             if not variable["name"].startswith("ATOMSCATTER_"):
                 assert environment[variable["name"]] == variable["value"]

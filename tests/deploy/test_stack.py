@@ -82,9 +82,11 @@ def test_services_run_as_in_containers(stack, client):
             assert container.run("id", "-u").stdout == "10001\n"
             assert container.run("hostname").stdout == f"{container.name}\n"
             assert container.run("touch", "/usr/x", "/etc/x", "/x").returncode != 0
-            wanted = compose()["services"][service].get("shm_size", "64mb")
+            wanted = compose()["services"][service]
+            is_read_only = "Read-only file system" in container.run("touch", "/x").stderr
+            assert is_read_only == wanted.get("read_only", False)
             size = container.run("df", "--output=size", "--block-size=1", "/dev/shm").stdout.split()[1]
-            assert int(size) == n_bytes(wanted)
+            assert int(size) == n_bytes(wanted.get("shm_size", "64mb"))
 
 
 def test_the_token_is_in_its_file_and_nowhere_else(stack, made):
