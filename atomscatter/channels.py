@@ -16,6 +16,7 @@ from atomscatter.errors import ConfigError
 
 NOBLE_GAS_NUMBERS = (2, 10, 18, 36, 54, 86)
 HEAVIEST = 118
+"""Atomic number of the last element."""
 
 
 def atomic_number(symbol: str) -> int:

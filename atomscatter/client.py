@@ -4,8 +4,10 @@
         print(client.predict(atoms).energy)
 
 Both have the same methods; those of :class:`AsyncClient` are awaited. Structures are ASE Atoms with a
-three-dimensional cell. Every method raises ServiceError when the service refuses or cannot be reached;
-refusals because of too much work (429, 503) are tried again after the time the service asks for.
+three-dimensional cell. Every method raises ServiceError when the service refuses or cannot be reached, or
+something else answers; refusals because of too much work (429, 503) are tried again after the time the
+service asks for. Methods that are given structures (predict, predict_many, bulk_modulus, barrier, voltage,
+rdf) raise StructureError for one that the service could not use, before anything is sent.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from atomscatter.structures import check_atoms
 
 LOCAL = "http://127.0.0.1:8000"
 _BUSY = (429, 503)
+# What an answer of something else raises: no JSON (ValueError, of depths RecursionError), or other JSON.
+_NOT_OURS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 _T = TypeVar("_T")
 Json = dict[str, Any]
 Structures = Atoms | Iterable[Atoms]
@@ -35,7 +39,7 @@ Structures = Atoms | Iterable[Atoms]
 
 
 class ServiceError(AtomscatterError):
-    """The service refused a request or could not be reached.
+    """The service refused a request or could not be reached, or what answers is no such service.
 
     Attributes:
         status: HTTP status; None when no answer came.
@@ -93,7 +97,7 @@ class _Settings:
         if answer.status_code not in _BUSY:
             return None
         asked = answer.headers.get("Retry-After", "1")
-        pause = float(asked) if asked.isdigit() else 1.0
+        pause = float(asked) if asked.isdecimal() else 1.0
         return pause if time.monotonic() + pause < deadline else None
 
 
@@ -109,7 +113,7 @@ class Client(_Settings):
         self._client = httpx.Client(**self._http)
 
     def predict(self, atoms: Atoms, model: str | None = None) -> Prediction:
-        """Energy of one structure; raises StructureError for one that cannot be periodic."""
+        """Energy of one structure."""
         return self._send(_predict([atoms], model))[0]
 
     def predict_many(self, structures: Structures, model: str | None = None) -> list[Prediction]:
@@ -308,6 +312,13 @@ class AsyncClient(_Settings):
 # --------------------------------------------------------------------------- requests and answers
 
 
+def _object(body: Any) -> Json:
+    """An answer that is a JSON object; TypeError for other JSON."""
+    if not isinstance(body, dict):
+        raise TypeError("not a JSON object")
+    return body
+
+
 def _list_of(structures: Structures) -> list[Atoms]:
     return [structures] if isinstance(structures, Atoms) else list(structures)
 
@@ -321,17 +332,22 @@ def _as_json(atoms: Atoms) -> Json:
     }
 
 
-def _predictions(body: Json) -> list[Prediction]:
+def _predictions(body: Json, n: int | None = None) -> list[Prediction]:
+    """Predictions, of ``n`` structures if that is known."""
     folds = "energy_per_atom_by_fold"
-    return [
+    found = [
         Prediction(**{**values, folds: tuple(values[folds])}, model=body["model"])
         for values in body["predictions"]
     ]
+    if n not in (None, len(found)):
+        raise ValueError(f"{len(found)} predictions for {n} structures")
+    return found
 
 
 def _predict(structures: Structures, model: str | None) -> _Call[list[Prediction]]:
-    body = {"structures": [_as_json(atoms) for atoms in _list_of(structures)], "model": model}
-    return _Call("POST", "/v1/predictions", _predictions, {"json": body})
+    found = [_as_json(atoms) for atoms in _list_of(structures)]
+    body = {"structures": found, "model": model}
+    return _Call("POST", "/v1/predictions", lambda answer: _predictions(answer, len(found)), {"json": body})
 
 
 def _predict_file(path: Path, model: str | None) -> _Call[list[Prediction]]:
@@ -345,39 +361,39 @@ def _property(name: str, structures: Structures, options: Mapping[str, Any]) -> 
     body = {"structures": [_as_json(atoms) for atoms in _list_of(structures)], **options}
     if body.get("strains") is not None:
         body["strains"] = np.asarray(body["strains"]).tolist()
-    return _Call("POST", f"/v1/properties/{name}", dict, {"json": body})
+    return _Call("POST", f"/v1/properties/{name}", _object, {"json": body})
 
 
 def _rdf(atoms: Atoms, options: Mapping[str, float]) -> _Call[Json]:
     body = {"structure": _as_json(atoms), **options}
-    return _Call("POST", "/v1/properties/radial-distribution", dict, {"json": body})
+    return _Call("POST", "/v1/properties/radial-distribution", _object, {"json": body})
 
 
-_MODELS = _Call[Json]("GET", "/v1/models", dict)
+_MODELS = _Call[Json]("GET", "/v1/models", _object)
 
 
 def _model(model: str) -> _Call[Json]:
-    return _Call("GET", f"/v1/models/{model}", dict)
+    return _Call("GET", f"/v1/models/{model}", _object)
 
 
 def _activate(model: str) -> _Call[Json]:
-    return _Call("POST", f"/v1/models/{model}/activate", dict)
+    return _Call("POST", f"/v1/models/{model}/activate", _object)
 
 
 def _upload(path: Path, reading: Mapping[str, str]) -> _Call[Json]:
     arguments = {"files": {"file": (path.name, path.read_bytes())}, "data": dict(reading)}
-    return _Call("POST", "/v1/datasets", dict, arguments)
+    return _Call("POST", "/v1/datasets", _object, arguments)
 
 
 def _submit(kind: str, key: str | None, parameters: Mapping[str, Any]) -> _Call[Json]:
     arguments: Json = {"json": {"type": kind, "parameters": dict(parameters)}}
     if key is not None:
         arguments["headers"] = {"Idempotency-Key": key}
-    return _Call("POST", "/v1/jobs", dict, arguments)
+    return _Call("POST", "/v1/jobs", _object, arguments)
 
 
 def _job(job_id: str) -> _Call[Json]:
-    return _Call("GET", f"/v1/jobs/{job_id}", dict)
+    return _Call("GET", f"/v1/jobs/{job_id}", _object)
 
 
 def _jobs(limit: int) -> _Call[list[Json]]:
@@ -390,23 +406,44 @@ def _log(job_id: str, offset: int | None) -> _Call[bytes]:
 
 
 def _cancel(job_id: str) -> _Call[Json]:
-    return _Call("DELETE", f"/v1/jobs/{job_id}", dict)
+    return _Call("DELETE", f"/v1/jobs/{job_id}", _object)
 
 
 def _resume(job_id: str) -> _Call[Json]:
-    return _Call("POST", f"/v1/jobs/{job_id}/resume", dict)
+    return _Call("POST", f"/v1/jobs/{job_id}/resume", _object)
 
 
 def _parsed(call: _Call[_T], answer: httpx.Response) -> _T:
-    if answer.is_success:
-        return call.parse(call.content(answer))
+    if not answer.is_success:
+        raise _refusal(answer)
     try:
-        problem = answer.json()
-    except ValueError:
-        problem = {}
-    reasons = [str(e.get("detail", "")) for e in problem.get("errors", [])]
-    text = "; ".join([problem.get("detail") or answer.reason_phrase, *reasons[:5]])
-    raise ServiceError(f"{answer.status_code}: {text}", answer.status_code, problem)
+        return call.parse(call.content(answer))
+    except _NOT_OURS as error:
+        raise ServiceError(
+            f"{answer.url} is not an Atomscatter service, or one of another version: its answer cannot be "
+            f"understood ({type(error).__name__}: {error})",
+            answer.status_code,
+        ) from error
+
+
+def _refusal(answer: httpx.Response) -> ServiceError:
+    problem = _problem(answer)
+    if not problem:  # a proxy in between, or something else altogether
+        text = f"{answer.reason_phrase} ({answer.url} may be no address of an Atomscatter service)"
+        return ServiceError(f"{answer.status_code}: {text}", answer.status_code)
+    errors = problem.get("errors")
+    found = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    reasons = [str(e.get("detail", "")) for e in found[:5]]
+    text = "; ".join([str(problem.get("detail") or answer.reason_phrase), *reasons])
+    return ServiceError(f"{answer.status_code}: {text}", answer.status_code, problem)
+
+
+def _problem(answer: httpx.Response) -> Json:
+    """The problem document of a refusal; empty if there is none."""
+    try:
+        return _object(answer.json())
+    except _NOT_OURS:
+        return {}
 
 
 def _unreachable(error: httpx.HTTPError, url: httpx.URL) -> ServiceError:

@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 from atomscatter.errors import ConfigError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.needed import Needed, needed
-from atomscatter.structures import check_atoms
 
 if TYPE_CHECKING:
     from atomscatter.scattering import Scattering
@@ -48,6 +47,12 @@ CARD_FILE = "card.json"
 
 _EXTRAPOLATION_PREFIX = "extrapolation_"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the time stamp of every member, so that equal models are equal files
+# What reading a damaged archive raises: of NumPy, of zipfile (RuntimeError: an encrypted member, or one of a
+# method that is not known), and TypeError where the file is a single array.
+_DAMAGES = (
+    *(OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _MODEL_KINDS = {"weights": "f", "bias": "f", "fold": "i", "n_selected": "i"}
 
 
@@ -187,7 +192,6 @@ class Ensemble:
         Raises StructureError when the structure cannot be featurized or holds an element that the model never
         saw.
         """
-        check_atoms(atoms, species=self.scattering.species)
         return self.prediction(atoms, self.scattering.features(atoms, only=self.needed))
 
     def prediction(self, atoms: Atoms, features: FloatArray) -> Prediction:
@@ -211,19 +215,26 @@ class Ensemble:
     def save(self, directory: str | Path) -> None:
         """Write ``directory``/weights.npz and card.json; the same ensemble always gives the same bytes.
 
-        The directory appears complete or not at all. A model that is there already is replaced. Raises
-        ModelError when the path exists and holds something that is not a model.
+        The directory appears complete or not at all. A model that is there already is replaced. A directory
+        that has to stay where it is (:func:`_stays`) gets the files one after the other, the card last, and
+        :meth:`load` accepts no half of a model. Raises ModelError when the path exists and holds something
+        that is not a model.
         """
-        target = Path(directory)
+        target = Path(directory).resolve()  # "." has no name and no parent
         if target.exists() and not _replaceable(target):
-            raise ModelError(f"{target} exists and is not a model directory; it is left alone")
+            raise ModelError(f"{directory} exists and is not a model directory; it is left alone")
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        stays = target.exists() and _stays(target)
+        # Inside one that stays: what is around it may be another disk, or not ours to write to.
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if stays else target.parent))
         try:
             scratch.chmod(0o755)
             (scratch / WEIGHTS_FILE).write_bytes(_npz(self._arrays()))
             (scratch / CARD_FILE).write_text(self._card_text(), encoding="utf-8")
-            _put_in_place(scratch, target)
+            if stays:
+                _move_files(scratch, target)
+            else:
+                _put_in_place(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -311,6 +322,21 @@ def _replaceable(target: Path) -> bool:
     return not names or (CARD_FILE in names and names <= {CARD_FILE, WEIGHTS_FILE})
 
 
+def _stays(target: Path) -> bool:
+    """Whether a directory keeps its place, and only its files change.
+
+    One that is mounted cannot be renamed, and the working directory would go from under whoever is in it.
+    Nothing is gained by renaming an empty one, which may be mounted from the same disk: that does not show.
+    """
+    return target.is_mount() or target == Path.cwd() or not any(target.iterdir())
+
+
+def _move_files(scratch: Path, target: Path) -> None:
+    """Move the files of a finished model into a directory, the card last."""
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        (scratch / name).replace(target / name)
+
+
 def _put_in_place(scratch: Path, target: Path) -> None:
     """Move a finished directory to its place; an older model is moved aside first, and put back on
     failure."""
@@ -355,7 +381,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing") from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGES as error:
         raise ModelError(f"{path} is damaged or not a model's weights: {error}") from error
 
 

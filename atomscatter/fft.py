@@ -138,10 +138,13 @@ def _ducc(first: Any, second: Any, axes: Sequence[int], backward: bool) -> Calla
 class TransformCache:
     """Transforms by grid. All of them work in the same memory, so only one may be in use at a time.
 
+    ``work`` is a flat array of real numbers for its user: it comes and goes with that memory, because fresh
+    pages cost more than what is done with them.
+
     Args:
         batch: most fields at a time.
         real: type of the fields, float32 or float64.
-        max_bytes: more memory than this is kept only as long as structures need it.
+        max_bytes: more memory than this, ``work`` included, is kept only as long as structures need it.
     """
 
     def __init__(
@@ -152,6 +155,7 @@ class TransformCache:
         self._max_bytes = max_bytes
         self._transforms: OrderedDict[Shape, Transform] = OrderedDict()
         self._memory = new_memory(0, 0, self._real)
+        self.work: Real = np.empty(0, self._real)
 
     def __getitem__(self, shape: Shape) -> Transform:
         """The transform of a grid for which there is room (:meth:`reserve`)."""
@@ -163,19 +167,22 @@ class TransformCache:
             self._transforms.popitem(last=False)
         return transform
 
-    def reserve(self, shapes: Collection[Shape]) -> None:
-        """Have memory for the largest of some grids, the next that are asked for."""
+    def reserve(self, shapes: Collection[Shape], n_work: int = 0) -> None:
+        """Have memory for the largest of some grids, the next that are asked for, and ``n_work`` numbers."""
         sizes = [n_values(shape, self._batch) for shape in shapes]
-        n_spectrum, n_fields = max(size[0] for size in sizes), max(size[1] for size in sizes)
-        spectrum, fields = self._memory
-        too_small = spectrum.size < n_spectrum or fields.size < n_fields
-        kept = spectrum.nbytes + fields.nbytes
-        too_large = kept > max(
-            self._max_bytes, 2 * (spectrum.itemsize * n_spectrum + fields.itemsize * n_fields)
-        )
-        if too_small or too_large:
-            # The old arrays first: both at a time would be the peak.
-            self._transforms.clear()
-            del spectrum, fields
-            self._memory = new_memory(0, 0, self._real)
-            self._memory = new_memory(n_spectrum, n_fields, self._real)
+        needed = max(size[0] for size in sizes), max(size[1] for size in sizes), n_work
+        kept = self._memory[0].size, self._memory[1].size, self.work.size
+        if self._bytes(*kept) > max(self._max_bytes, 2 * self._bytes(*needed)):
+            self._renew(*needed)
+        elif any(have < n for have, n in zip(kept, needed, strict=True)):
+            # No array gets smaller, or structures that need more of one and less of another would take turns.
+            self._renew(*map(max, kept, needed))
+
+    def _bytes(self, n_spectrum: int, n_fields: int, n_work: int) -> int:
+        return np.dtype(self._real).itemsize * (2 * n_spectrum + n_fields + n_work)
+
+    def _renew(self, n_spectrum: int, n_fields: int, n_work: int) -> None:
+        # The old arrays first: both at a time would be the peak.
+        self._transforms.clear()
+        self._memory, self.work = new_memory(0, 0, self._real), np.empty(0, self._real)
+        self._memory, self.work = new_memory(n_spectrum, n_fields, self._real), np.empty(n_work, self._real)

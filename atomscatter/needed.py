@@ -55,7 +55,7 @@ def block_of(label: FeatureLabel) -> Block:
     return (label.channel, label.j1, label.l1, label.j2, label.l2)
 
 
-def blocks(labels: Sequence[FeatureLabel]) -> dict[Block, IntArray]:
+def columns_by_block(labels: Sequence[FeatureLabel]) -> dict[Block, IntArray]:
     """Columns of each block, in the order of the labels."""
     found: dict[Block, list[int]] = {}
     for column, label in enumerate(labels):

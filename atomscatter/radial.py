@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -29,7 +30,8 @@ def radial_distribution(
     Args:
         atoms: periodic structure.
         cutoff: largest distance, Angstrom (0 to 30).
-        width: of a bin, Angstrom.
+        width: of a bin, Angstrom. Bins end at its last multiple within the cutoff; what remains, less than a
+            width, is left out.
 
     Returns:
         Centres of the bins, Angstrom, shape (n,), and g(r), dimensionless, shape (n,), for each pair of
@@ -53,7 +55,7 @@ def radial_distribution(
             f"is too thin or skewed: {images:.2g} images lie around it within {cutoff:g} Å in each direction"
             f" between its planes; at most {MAX_IMAGES:.2g}"
         )
-    edges = np.arange(round(cutoff / width) + 1) * width
+    edges = np.arange(_n_bins(cutoff, width) + 1) * width
     first, second, distance = neighbor_list("ijd", atoms, float(edges[-1]))
     symbols = np.array(atoms.get_chemical_symbols())
     shells = 4 / 3 * np.pi * np.diff(edges**3)
@@ -63,3 +65,8 @@ def radial_distribution(
         n_a, n_b = np.count_nonzero(symbols == a), np.count_nonzero(symbols == b)
         functions[a, b] = found / (n_a * n_b / atoms.get_volume() * shells)
     return (edges[:-1] + edges[1:]) / 2, functions
+
+
+def _n_bins(cutoff: float, width: float) -> int:
+    """Whole bins within the cutoff; 0.3 / 0.1 is 2.9999999999999996, and has three."""
+    return math.floor(cutoff / width * (1 + 1e-12))

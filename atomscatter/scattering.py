@@ -33,7 +33,8 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
 Precision = Literal["single", "double"]
 Origin = Literal["atoms", "cell"]
-Int = NDArray[np.int64]
+Shapes = list[list[Shape]]
+"""Grids by scale and angular number."""
 
 _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 _SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 2e-9  # for estimated_seconds; an AMD EPYC of 2026
@@ -98,7 +99,6 @@ class Scattering:
         self._powers = np.array(self.powers)
         self._paper = self.powers == PAPER_POWERS
         self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)), real=self._real)
-        self._work: Real = np.empty(0, self._real)
         self._cell_key = b""
         self._filters: list[Real] = []
         self._silent: list[bool] = []  # scales whose band holds no frequency of the cell: features are 0
@@ -204,11 +204,18 @@ class Scattering:
         origin = origin or self.origin
         _check_origin(origin)
         check_atoms(atoms, species=self.species)
-        symbols = np.array(atoms.get_chemical_symbols())
-        counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
-        volume = float(atoms.get_volume())
         # The grids first: they refuse cells whose filters would not fit into memory.
+        sources, targets = self._grids(lengths)
+        self._prepare_filters(np.asarray(atoms.cell.array), lengths)
+        density = self._density(atoms, lengths, origin)
+        per_atom = float(atoms.get_volume()) / len(atoms)
+        wanted = self._everything if only is None else only
+        first, second = self._integrals(density, sources, targets, per_atom, wanted)
+        return np.concatenate([self._zeroth_order(atoms).ravel(), first, second])
+
+    def _grids(self, lengths: Float) -> tuple[Shapes, Shapes]:
+        """Grids of first and second order for a cell with edges of these lengths, and room for them."""
         sources = [
             [self.grid.first_points(lengths, self.beta, j1, l1) for l1 in range(self.n)]
             for j1 in range(self.scales)
@@ -217,24 +224,29 @@ class Scattering:
             [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
             for j2 in range(self.scales)
         ]
-        self._transforms.reserve([shape for scale in [*sources, *targets] for shape in scale])
-        self._prepare_filters(np.asarray(atoms.cell.array), lengths)
-        scaled = np.asarray(atoms.get_scaled_positions(wrap=True))
-        density = self._density(scaled, symbols, lengths)
-        if origin == "atoms":
-            charge = np.tensordot(self._nuclear_charges, density, 1)
-            density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
-        density = (density / volume).astype(self._complex, copy=False)
+        fields = [(2 * l1 + 1) * math.prod(shape) for scale in sources for l1, shape in enumerate(scale)]
+        self._transforms.reserve(
+            [shape for scale in [*sources, *targets] for shape in scale], len(self.species) * max(fields)
+        )
+        return sources, targets
 
-        zeroth = np.einsum("s,csq->cq", counts, self._weights[..., None] ** self._powers) / len(atoms)
+    def _zeroth_order(self, atoms: Atoms) -> Float:
+        """Shape (channels, powers)."""
+        symbols = np.array(atoms.get_chemical_symbols())
+        counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
+        weights = self._weights[..., None] ** self._powers
+        return np.asarray(np.einsum("s,csq->cq", counts, weights) / len(atoms))
+
+    def _integrals(
+        self, density: Complex, sources: Shapes, targets: Shapes, volume_per_atom: float, wanted: Needed
+    ) -> tuple[Float, Float]:
+        """Features of orders 1 and 2 in the order of the labels; those that are not wanted are 0."""
         n_channels, n_powers = len(self.channels), len(self.powers)
         first = np.zeros((n_channels, self.scales, self.n, n_powers))
         second = [
             np.zeros((n_channels, self.n, len(second_scales(j, self.scales)), self.n, n_powers))
             for j in range(self.scales)
         ]
-        per_atom = volume / len(atoms)
-        wanted = self._everything if only is None else only
         index = {channel.name: c for c, channel in enumerate(self.channels)}
         for (j1, l1), names in wanted.first.items():
             if self._silent[j1]:
@@ -243,7 +255,7 @@ class Scattering:
             again = [index[name] for name in wanted.spectra(j1, l1)]
             active = again + [index[name] for name in names if index[name] not in again]
             first[active, j1, l1], moduli = self._first_order(
-                density, source, j1, l1, per_atom, active, len(again)
+                density, source, j1, l1, volume_per_atom, active, len(again)
             )
             spectra = dict(zip(again, moduli, strict=True))
             for i, j2 in enumerate(second_scales(j1, self.scales)):
@@ -253,10 +265,10 @@ class Scattering:
                     chosen = [index[name] for name in wanted.second.get((j1, l1, j2, l2), ())]
                     if chosen:
                         second[j1][chosen, l1, i, l2] = self._second_order(
-                            [spectra[c] for c in chosen], source, targets[j2][l2], j2, l2, per_atom
+                            [spectra[c] for c in chosen], source, targets[j2][l2], j2, l2, volume_per_atom
                         )
         second_by_channel = [second[j1][c].ravel() for c in range(n_channels) for j1 in range(self.scales)]
-        return np.concatenate([zeroth.ravel(), first.ravel(), *second_by_channel])
+        return first.ravel(), np.concatenate(second_by_channel)
 
     def _first_order(
         self,
@@ -316,11 +328,8 @@ class Scattering:
         return features
 
     def _work_array(self, shape: tuple[int, ...]) -> Real:
-        """An array for passing use, always from the same memory: fresh pages cost more than the sums."""
-        size = math.prod(shape)
-        if self._work.size < size:
-            self._work = np.empty(size, self._real)
-        return self._work[:size].reshape(shape)
+        """An array for passing use, always from the same memory (:meth:`_grids` reserves it)."""
+        return self._transforms.work[: math.prod(shape)].reshape(shape)
 
     def _prepare_filters(self, cell: Float, lengths: Float) -> None:
         """Filters of all scales for a cell; kept, because the structures of a path share their cell."""
@@ -337,7 +346,16 @@ class Scattering:
         self._silent = [not bank.any() for bank in self._filters]
         self._cell_key = key
 
-    def _density(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:
+    def _density(self, atoms: Atoms, lengths: Float, origin: Origin) -> Complex:
+        """Spectrum of the density of each species over the cell's volume, as seen from the grids' origin."""
+        scaled = np.asarray(atoms.get_scaled_positions(wrap=True))
+        density = self._structure_factors(scaled, np.array(atoms.get_chemical_symbols()), lengths)
+        if origin == "atoms":
+            charge = np.tensordot(self._nuclear_charges, density, 1)
+            density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
+        return (density / float(atoms.get_volume())).astype(self._complex, copy=False)
+
+    def _structure_factors(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:
         """Structure factors sum over atoms of exp(-i omega . R) of each species (equation B1, f = 1).
 
         Shape (species, 2h+1, 2h+1, h+1) over the band of scale 0. The exponential factorises over the three

@@ -32,7 +32,6 @@ def strained(atoms: Atoms, strains: ArrayLike = STRAINS) -> list[Atoms]:
     copies = []
     for strain in values:
         copy = atoms.copy()
-        copy.calc = None
         copy.set_cell(atoms.cell.array * (1 + strain), scale_atoms=True)
         copies.append(copy)
     return copies

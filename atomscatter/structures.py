@@ -8,12 +8,12 @@ from ase.data import chemical_symbols
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
+from atomscatter.channels import HEAVIEST
 from atomscatter.errors import StructureError
 
 MIN_DISTANCE = 0.5  # Angstrom; no bond is shorter than 0.74 (H2)
 # Angstrom^3; an atom alone in a cube of 58 Angstrom. The work of a transform grows with the volume.
 MAX_VOLUME_PER_ATOM = 2e5
-MAX_ATOMIC_NUMBER = 118
 # Volume of the cell over the product of its edges; a cube has 1, a sliver that is hardly a cell 1e-6.
 _MIN_SOLIDITY = 1e-6
 # A double holds a position to 1e-9 of a cell up to here; beyond it, wrapping invents coordinates.
@@ -47,7 +47,7 @@ def check_atoms(
 
 def _check_elements(numbers: NDArray[np.int_], species: Collection[str] | None) -> None:
     present = np.unique(numbers)
-    unknown = present[(present < 1) | (present > MAX_ATOMIC_NUMBER)]
+    unknown = present[(present < 1) | (present > HEAVIEST)]
     if unknown.size:
         raise StructureError(f"contains atomic number {unknown[0]}, which is no element")
     if species is None:

@@ -14,7 +14,7 @@ from cli.job_access import JobsAddress, State, access
 
 app = typer.Typer(
     help="Look at the jobs of a state directory or a server, end and resume them. Each call first asks the "
-    "cluster what has become of its jobs, and starts what waits.",
+    "cluster what has become of its jobs, and starts what waits for its own place.",
     no_args_is_help=True,
 )
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]

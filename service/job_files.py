@@ -81,10 +81,13 @@ class JobFiles:
         return self.root / f"{job_id}.log"
 
     def log_part(self, job_id: str, offset: int | None = None, size: int = 2**20) -> bytes:
-        """At most ``size`` bytes of the log from an offset on; None: the last ones."""
+        """At most ``size`` bytes of the log from an offset on (beyond the end: none); None: the last ones."""
         with contextlib.suppress(FileNotFoundError), self.log(job_id).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size) if offset is None else offset)
-            return file.read(size)
+            length = os.fstat(file.fileno()).st_size
+            start = max(0, length - size) if offset is None else offset
+            if start < length:  # file systems refuse to seek to the largest offsets that may be asked for
+                file.seek(start)
+                return file.read(size)
         return b""
 
     def append_log(self, job_id: str, text: str) -> None:

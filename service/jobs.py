@@ -18,18 +18,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from atomscatter.channels import HEAVIEST, atomic_number
 from atomscatter.errors import AtomscatterError
 from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
 from service.strict import Strict
 
+
+def _of_an_element(symbol: str) -> str:
+    """The symbol; ConfigError, a ValueError, if no element has it."""
+    atomic_number(symbol)
+    return symbol
+
+
 Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
+Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$"), AfterValidator(_of_an_element)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 JobType = Literal["featurize", "train", "evaluate"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
-_ELEMENTS = 118
 ENDED = ("succeeded", "failed", "cancelled")
 MAX_ATTEMPTS = 3
 """A job whose process disappears is tried again, this many times in all."""
@@ -66,15 +74,15 @@ class TrainParameters(Strict):
     channel_share: float = Field(
         1.0, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
     )
-    references: dict[Element, float] | None = Field(
+    references: dict[Element, Finite] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )
 
     @field_validator("references", mode="before")
     @classmethod
     def _no_more_than_elements(cls, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > _ELEMENTS:
-            raise ValueError(f"{len(given)} energies; there are {_ELEMENTS} elements")
+        if isinstance(given, dict) and len(given) > HEAVIEST:
+            raise ValueError(f"{len(given)} energies; there are {HEAVIEST} elements")
         return given
 
 
@@ -154,9 +162,11 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempts INTEGER NOT NULL DEFAULT 0,
     attempts_before INTEGER NOT NULL DEFAULT 0,
     key TEXT UNIQUE,
-    request_hash TEXT NOT NULL
+    request_hash TEXT NOT NULL,
+    place TEXT
 )
 """
+_LATER_COLUMNS = {"attempts_before": "INTEGER NOT NULL DEFAULT 0", "place": "TEXT"}
 
 
 class QueueFullError(AtomscatterError):
@@ -165,6 +175,9 @@ class QueueFullError(AtomscatterError):
 
 class JobLedger:
     """All jobs of one state directory; any number of processes and threads may use it.
+
+    A job has a place, where it waits to be started or was started last: the address of a cluster, or
+    ``local``. None is said of jobs of earlier versions, and of those that a server has only just accepted.
 
     Raises:
         StoreError: from every method, when the file cannot be used.
@@ -176,9 +189,8 @@ class JobLedger:
         with explained(path), contextlib.closing(connect(path, "rwc")) as connection:
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
             connection.execute(_TABLE)
-            known = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-            if "attempts_before" not in known:  # made by an earlier version
-                connection.execute("ALTER TABLE jobs ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0")
+            if _missing_columns(connection):  # made by an earlier version
+                _add_columns(connection)
             connection.commit()
             # The last connection to be closed deletes the WAL's files, and readers make them again: while
             # this one is open, jobs can be read on a full disk, too.
@@ -193,10 +205,12 @@ class JobLedger:
         *,
         defaults: dict[str, Any] | None = None,
         max_queued: int | None = None,
+        place: str | None = None,
     ) -> tuple[Job, bool]:
         """Add a job; on disk when this returns. Whether it is new: the same key gives the same job.
 
         ``defaults`` are values of this moment that the job gets, and that do not tell requests apart.
+        ``place``: where it has to be started.
 
         Raises:
             KeyReusedError: the key came with another type or other parameters.
@@ -213,12 +227,12 @@ class JobLedger:
                     if known[1] != digest:
                         raise KeyReusedError("this Idempotency-Key was used for another request")
                     return _one(connection, known[0]), False
-            _require_place(connection, max_queued)
+            _require_room(connection, max_queued)
             job_id = secrets.token_hex(8)
             connection.execute(
-                "INSERT INTO jobs (id, type, parameters, state, created, key, request_hash) "
-                "VALUES (?, ?, ?, 'queued', ?, ?, ?)",
-                (job_id, kind, text, _now(), key, digest),
+                "INSERT INTO jobs (id, type, parameters, state, created, key, request_hash, place) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)",
+                (job_id, kind, text, _now(), key, digest, place),
             )
             return _one(connection, job_id), True
 
@@ -240,19 +254,56 @@ class JobLedger:
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
 
+    def waiting(self, place: str) -> list[Job]:
+        """Queued jobs that may be started at a place, the oldest first: its own, and those of no place."""
+        with self._reading() as connection:
+            query = (
+                f"SELECT {_COLUMNS} FROM jobs WHERE state = 'queued' AND (place IS NULL OR place = ?) "
+                "ORDER BY number"
+            )
+            return [_job(row) for row in connection.execute(query, (place,))]
+
+    def waiting_elsewhere(self, place: str) -> list[str]:
+        """The other places for which jobs are queued."""
+        with self._reading() as connection:
+            query = "SELECT DISTINCT place FROM jobs WHERE state = 'queued' AND place <> ? ORDER BY place"
+            return [row[0] for row in connection.execute(query, (place,))]
+
+    def take_over(self, place: str) -> None:
+        """All queued jobs have to be started at this place from now on."""
+        others = "state = 'queued' AND place IS NOT ?"
+        with self._reading() as connection:
+            # First without a lock: this is asked several times a second, and there is hardly ever one.
+            if connection.execute(f"SELECT 1 FROM jobs WHERE {others} LIMIT 1", (place,)).fetchone() is None:
+                return
+        with self._transaction() as connection:
+            connection.execute(f"UPDATE jobs SET place = ? WHERE {others}", (place, place))
+
+    def place(self, job_id: str) -> str | None:
+        """Where a job is to be started, or was started last; None: not known. Raises UnknownIdError."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT place FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise UnknownIdError(f"there is no job {job_id}")
+        found: str | None = row[0]
+        return found
+
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = dict(connection.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
         return {state: found.get(state, 0) for state in get_args(State)}
 
-    def start(self, job_id: str) -> Job | None:
-        """A queued job is running from now on, and has used one more attempt; None if it is not queued."""
+    def start(self, job_id: str, place: str | None = None) -> Job | None:
+        """A queued job is running from now on, and has used one more attempt; None if it is not queued.
+
+        ``place``: where that is; None: not told.
+        """
         with self._transaction() as connection:
             changed = connection.execute(
                 "UPDATE jobs SET state = 'running', started = ?, attempts = attempts + 1, done = 0, "
-                "total = NULL WHERE id = ? AND state = 'queued'",
-                (_now(), job_id),
+                "total = NULL, place = coalesce(?, place) WHERE id = ? AND state = 'queued'",
+                (_now(), place, job_id),
             )
             return _one(connection, job_id) if changed.rowcount == 1 else None
 
@@ -289,8 +340,10 @@ class JobLedger:
             )
             return _one(connection, job_id)
 
-    def resume(self, job_id: str, *, max_queued: int | None = None) -> Job:
+    def resume(self, job_id: str, *, max_queued: int | None = None, place: str | None = None) -> Job:
         """A job that failed or was cancelled waits again, with what it has computed.
+
+        ``place``: where it has to be started; None: where it was.
 
         Raises:
             UnknownIdError: there is no such job.
@@ -303,11 +356,11 @@ class JobLedger:
                 raise JobStateError(
                     f"job {job_id} is {job.state}; it can resume once it has failed or was cancelled"
                 )
-            _require_place(connection, max_queued)
+            _require_room(connection, max_queued)
             connection.execute(
-                "UPDATE jobs SET state = 'queued', ended = NULL, error = NULL, attempts_before = attempts "
-                "WHERE id = ?",
-                (job_id,),
+                "UPDATE jobs SET state = 'queued', ended = NULL, error = NULL, attempts_before = attempts, "
+                "place = coalesce(?, place) WHERE id = ?",
+                (place, job_id),
             )
             return _one(connection, job_id)
 
@@ -334,7 +387,21 @@ class JobLedger:
                 yield connection
 
 
-def _require_place(connection: sqlite3.Connection, max_queued: int | None) -> None:
+def _missing_columns(connection: sqlite3.Connection) -> list[str]:
+    known = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+    return [name for name in _LATER_COLUMNS if name not in known]
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Bring a ledger of an earlier version up to date; what is in it stays as it is."""
+    # Looked up again under the lock: another process may be doing the same.
+    connection.execute("BEGIN IMMEDIATE")
+    for name in _missing_columns(connection):
+        connection.execute(f"ALTER TABLE jobs ADD COLUMN {name} {_LATER_COLUMNS[name]}")
+    connection.commit()
+
+
+def _require_room(connection: sqlite3.Connection, max_queued: int | None) -> None:
     (queued,) = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
     if max_queued is not None and queued >= max_queued:
         raise QueueFullError(f"{queued} jobs are waiting")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import DataError
 from atomscatter.extrapolation import ExtrapolationModel
-from atomscatter.needed import blocks, needed
+from atomscatter.needed import columns_by_block, needed
 from atomscatter.pruning import block_order, projected
 from service.training import TrainingData, folds_of_paths, require_trained_on
 
@@ -59,7 +59,7 @@ class Pruning:
         labels = ensemble.scattering.labels
         used = np.flatnonzero(ensemble.weights.any(axis=0))
         with_used = set(used.tolist())
-        self._blocks = [c for c in blocks(labels).values() if with_used & set(c.tolist())]
+        self._blocks = [c for c in columns_by_block(labels).values() if with_used & set(c.tolist())]
         self._free = [c for c in self._blocks if labels[c[0]].order == 0]
         self._blocks = [c for c in self._blocks if labels[c[0]].order > 0]
         # Positions in the Gram matrix: the columns of all these blocks, and the bias at the end.

@@ -1,7 +1,8 @@
 """Jobs of a state directory without a server: what ``atomscatter submit`` and ``atomscatter jobs`` do.
 
 Nothing stays behind that would look after the jobs: each call first notes what has happened since the last
-one, on the cluster and in the directory, and starts what waits.
+one, on the cluster and in the directory, and starts what waits for its own place: the cluster whose address
+it was given, else this machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from service.jobs import PARAMETERS, Job
 from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
 from service.uploads import UploadError
+from workers.job_places import LOCAL
 from workers.job_runner import JobRunner
 
 _MOST_PROBLEMS = 20
@@ -68,21 +70,16 @@ class JobDesk:
             return datasets.add(path, reading, found).id
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
-        """Accept a job; the next look starts it, if no other one is active.
+        """Accept a job for this place; the next look starts it, if no other one is active.
 
         Raises:
             ConfigError: another process starts the jobs of this directory, at another place.
             UnknownIdError, ModelError: what the job needs is not there.
         """
-        holder = self._runner.take_or_holder()
-        if holder is not None and holder.place != self._runner.place:
-            raise ConfigError(
-                f"{self._state.root}: process {holder.pid} starts the jobs of this directory at "
-                f"{holder.place}, not at {self._runner.place}"
-            )
+        self._require_own_place()
         wanted = PARAMETERS[kind].model_validate(parameters)
         require_inputs(self._state, wanted)
-        job, _ = self._ledger.submit(kind, wanted.model_dump(mode="json"))
+        job, _ = self._ledger.submit(kind, wanted.model_dump(mode="json"), place=self._runner.place)
         return job
 
     def jobs(self, limit: int) -> list[Job]:
@@ -115,9 +112,30 @@ class JobDesk:
         return self.job(job_id)
 
     def resume(self, job_id: str) -> Job:
-        """Let a job that failed or was cancelled wait again. Raises UnknownIdError, JobStateError."""
-        self._ledger.resume(job_id)
+        """Let a job that failed or was cancelled wait again, for this place.
+
+        Raises:
+            ConfigError: another process starts the jobs of this directory, at another place; or this desk has
+                no address, and the job is one of a cluster.
+            UnknownIdError, JobStateError: it is not there, has not ended, or has succeeded.
+        """
+        before = self._ledger.place(job_id)
+        if self._runner.place == LOCAL and before not in (LOCAL, None):
+            raise ConfigError(
+                f"job {job_id} was one of the cluster at {before}; --address has to name that one, or another"
+            )
+        self._require_own_place()
+        self._ledger.resume(job_id, place=self._runner.place)
         return self.job(job_id)
+
+    def _require_own_place(self) -> None:
+        """Raise ConfigError when another process starts the jobs, at another place."""
+        holder = self._runner.take_or_holder()
+        if holder is not None and holder.place != self._runner.place:
+            raise ConfigError(
+                f"{self._state.root}: process {holder.pid} starts the jobs of this directory at "
+                f"{holder.place}, not at {self._runner.place}"
+            )
 
     def write_off(self, job_id: str) -> Job:
         """A job whose cluster is gone for good counts as cancelled. Raises UnknownIdError."""

@@ -26,6 +26,12 @@ class JobRunner:
 
     One process at a time does so; the others wait until it has ended.
 
+    A queued job waits for the place that it was submitted or resumed for, and a command that only passes by
+    (:meth:`look`) starts those of its own place alone: ``jobs list`` on a laptop must not run there what was
+    meant for a cluster. The state directory of a server is the server's: once started (:meth:`start`) it
+    takes over whatever is queued, so that jobs do not wait for an address that it had before. Jobs of which
+    no place is known, from earlier versions, are started by anybody.
+
     When the server is killed its job goes on, writes down how it ends, and the next server reads that. When
     the server ends properly, a job on this machine is ended and queued again, and features that are there
     already will not be computed again; one on a cluster goes on.
@@ -50,7 +56,8 @@ class JobRunner:
         self._places = {self._place.name: self._place, "": self._place}
         self._lock = state.runner_lock(self._place.name)
         self._told = False  # that another process looks after the jobs
-        self._asked_to_end: dict[str, float] = {}
+        self._told_of: list[str] = []  # places that jobs wait for
+        self._asked_to_end: dict[tuple[str, int], float] = {}  # attempts, and when each was last asked
         self._answered = time.monotonic()  # when a look went well, or the first could have
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -117,6 +124,8 @@ class JobRunner:
     def _run(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
             try:
+                if self.take():
+                    self._ledger.take_over(self._place.name)
                 self.look_or_give_up()
             except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
                 self._log.error("jobs cannot be looked after", reason=str(error))
@@ -153,6 +162,8 @@ class JobRunner:
         if not self.take():
             return
         active = self._ledger.in_state("running", "cancelling")
+        attempts = {(job.id, job.attempts) for job in active}
+        self._asked_to_end = {key: when for key, when in self._asked_to_end.items() if key in attempts}
         for job in active:
             alive = self._place_of(job).alive(job)
             if not self._noted(job) and alive and job.state == "cancelling":
@@ -187,8 +198,9 @@ class JobRunner:
         return status.state != "running"
 
     def _launch_next(self) -> None:
-        waiting = self._ledger.in_state("queued")
+        waiting = self._ledger.waiting(self._place.name)
         if not waiting:
+            self._tell_of_others()
             return
         if waiting[0].is_out_of_attempts:
             error = f"its process died {MAX_ATTEMPTS} times; the log may say why"
@@ -197,7 +209,7 @@ class JobRunner:
         # In this order a server that is killed in between leaves a job that runs and has no process: the next
         # one queues it again.
         self._place.check()
-        job = self._ledger.start(waiting[0].id)
+        job = self._ledger.start(waiting[0].id, self._place.name)
         if job is not None:
             try:
                 self._files.write_request(job, on_cluster=self._place.on_cluster, place=self._place.name)
@@ -206,12 +218,18 @@ class JobRunner:
                 self._ledger.requeue(job.id, blameless=True)
                 raise
 
+    def _tell_of_others(self) -> None:
+        """Say once, for which other places jobs wait: nothing is started there from here."""
+        places = self._ledger.waiting_elsewhere(self._place.name)
+        if places and places != self._told_of:
+            self._log.warning("jobs wait for another place", places=places, here=self._place.name)
+        self._told_of = places
+
     def _gone(self, job: Job, *, blameless: bool = False) -> None:
         """The process has ended; perhaps it said how after the last look, perhaps it did not."""
         if self._noted(job):
             return
         self._place_of(job).kill(job)
-        self._asked_to_end.pop(job.id, None)
         if job.state == "cancelling":
             self._ledger.finish(job.id, "cancelled")
         else:
@@ -222,17 +240,20 @@ class JobRunner:
             self._ledger.requeue(job.id, blameless=blameless)
 
     def _ask_to_end(self, job: Job) -> None:
-        """SIGTERM once, and SIGKILL to all that is left after a while."""
-        first = self._asked_to_end.get(job.id)
-        if first is None:
-            self._asked_to_end[job.id] = time.monotonic()
-            self._place_of(job).ask_to_end(job)
-        elif time.monotonic() - first > _SECONDS_TO_END:
-            self._place_of(job).kill(job)
+        """SIGTERM, and after a while SIGKILL to all that is left; a cluster is asked again instead."""
+        attempt, place = (job.id, job.attempts), self._place_of(job)
+        asked = self._asked_to_end.get(attempt)
+        if asked is not None and time.monotonic() - asked <= _SECONDS_TO_END:
+            return
+        if asked is None or place.on_cluster:
+            place.ask_to_end(job)
+            self._asked_to_end[attempt] = time.monotonic()  # not earlier: one that failed is sent again
+        else:
+            place.kill(job)
 
     def _end(self, job: Job) -> None:
         deadline = time.monotonic() + _SECONDS_TO_END + 2
-        self._asked_to_end.pop(job.id, None)
+        self._asked_to_end.pop((job.id, job.attempts), None)
         while self._place.alive(job) and time.monotonic() < deadline:
             self._ask_to_end(job)
             time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -198,6 +198,7 @@ class PredictionPool:
         self, lane: ProcessPoolExecutor, seconds: float, function: Callable[..., T], *arguments: Any
     ) -> T:
         """Run on a lane that was taken from its queue, and give it (or its successor) back."""
+        began = asyncio.get_running_loop().time()
         try:
             future: Future[T] = lane.submit(function, *arguments)
         except BrokenProcessPool:
@@ -212,9 +213,7 @@ class PredictionPool:
             self._replace(lane)
             raise OverrunError(f"took longer than {seconds:g} s") from error
         except asyncio.CancelledError:
-            # The caller has gone; the process is free when it is done.
-            loop = asyncio.get_running_loop()
-            future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._back, lane, done))
+            self._leave(lane, future, began + seconds)
             raise
         except BrokenProcessPool:
             self._replace(lane)
@@ -225,11 +224,21 @@ class PredictionPool:
         self._home[lane].put_nowait(lane)
         return result
 
-    def _back(self, lane: ProcessPoolExecutor, done: Future[Any]) -> None:
-        if isinstance(done.exception(), BrokenProcessPool):
-            self._replace(lane)
-        else:
-            self._home[lane].put_nowait(lane)
+    def _leave(self, lane: ProcessPoolExecutor, future: Future[Any], deadline: float) -> None:
+        """The caller has gone: the lane is free when its work is done, or its time is over (of the loop)."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(deadline, self._replace, lane)
+
+        def back(done: Future[Any]) -> None:
+            timer.cancel()
+            if lane not in self._home:  # its time was over, and another one has its place
+                return
+            if isinstance(done.exception(), BrokenProcessPool):
+                self._replace(lane)
+            else:
+                self._home[lane].put_nowait(lane)
+
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(back, done))
 
     def _replace(self, lane: ProcessPoolExecutor) -> None:
         _kill(lane)

@@ -158,6 +158,24 @@ def test_saving_replaces_a_model_and_nothing_else(model, tmp_path) -> None:
     assert Ensemble.load(tmp_path / "empty").model_id == model.model_id
 
 
+def test_the_working_directory_gets_the_files(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    inode = tmp_path.stat().st_ino
+    for changed in (model, replace(model, bias=model.bias + 1)):  # into an empty one, and over a model
+        changed.save(".")
+        assert Ensemble.load(".").model_id == changed.model_id
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["card.json", "weights.npz"]
+    assert tmp_path.stat().st_ino == inode, "whoever is in it is still in it"
+
+
+def test_a_mounted_directory_gets_the_files(model, small_disk) -> None:
+    target = small_disk("1m")
+    for changed in (model, replace(model, bias=model.bias + 1)):
+        changed.save(target)
+        assert Ensemble.load(target).model_id == changed.model_id
+        assert sorted(entry.name for entry in target.iterdir()) == ["card.json", "weights.npz"]
+
+
 @pytest.fixture
 def stored(model, tmp_path):
     model.save(tmp_path / "model")
@@ -197,6 +215,29 @@ def test_flipped_bytes(stored, model) -> None:
             assert Ensemble.load(stored).model_id == model.model_id
         else:
             assert "weights.npz" in message
+
+
+def test_flipped_bits_of_the_zip_directory(stored, model) -> None:
+    file = stored / "weights.npz"
+    data = file.read_bytes()
+    bits = range(8 * data.index(b"PK\x01\x02"), 8 * len(data))
+    # One of seven, and all of the first entry: a changed flag or method is an error of its own.
+    for bit in sorted({*bits[::7], *bits[: 8 * 46]}):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        message = load_error(stored)
+        if message is None:
+            assert Ensemble.load(stored).model_id == model.model_id
+        else:
+            assert "weights.npz" in message
+
+
+def test_an_array_in_place_of_an_archive(stored) -> None:
+    with (stored / "weights.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ModelError, match=r"weights\.npz is damaged or not a model's weights"):
+        Ensemble.load(stored)
 
 
 def load_error(directory) -> str | None:

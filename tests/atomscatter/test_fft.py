@@ -56,3 +56,29 @@ def test_transforms_of_a_cache_share_memory_that_grows_and_shrinks():
         memory[shape] = cache[shape].fields.base
     assert cache[small] is cache[small]
     assert memory[small].nbytes < memory[large].nbytes
+
+
+def test_work_comes_and_goes_with_the_memory_of_a_cache():
+    cache = TransformCache(batch=2, real=np.float32, max_bytes=2**17)
+    cache.reserve([(8, 8, 8)], 1000)
+    assert cache.work.shape == (1000,)
+    assert cache.work.dtype == np.float32
+    kept = cache.work, cache[8, 8, 8]
+    cache.reserve([(8, 8, 8)], 1000)
+    assert (cache.work, cache[8, 8, 8]) == kept, "nothing is renewed for structures of one kind"
+    cache.reserve([(8, 8, 8)], 40_000)  # 160 KB of work alone
+    cache.reserve([(8, 8, 6)], 21_000)
+    assert cache.work.size == 40_000, "more than half is needed"
+    cache.reserve([(8, 8, 6)], 1000)
+    assert cache.work.size == 1000
+
+
+def test_grids_that_need_more_of_one_and_less_of_another_do_not_take_turns():
+    cache = TransformCache(batch=2)
+    for n_work in (10, 1000):
+        cache.reserve([(8, 8, 8) if n_work == 10 else (6, 6, 6)], n_work)
+    transform, work = cache[8, 8, 8], cache.work
+    cache.reserve([(8, 8, 8)], 10)
+    cache.reserve([(6, 6, 6)], 1000)
+    assert cache[8, 8, 8] is transform
+    assert cache.work is work

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError
 from atomscatter.labels import feature_labels
-from atomscatter.needed import block_of, blocks, needed
+from atomscatter.needed import block_of, columns_by_block, needed
 
 POWERS = (1.0, 4 / 3, 5 / 3, 2.0)
 LABELS = feature_labels(("Li", "Si", "valence"), 3, 2, POWERS)
@@ -65,7 +65,7 @@ def test_what_comes_out_covers_what_is_wanted_and_needs_no_more(wanted) -> None:
 
 
 def test_blocks_part_the_columns() -> None:
-    parts = blocks(LABELS)
+    parts = columns_by_block(LABELS)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(LABELS)))
     assert {len(columns) for columns in parts.values()} == {len(POWERS)}
     assert all(block_of(LABELS[i]) == block for block, columns in parts.items() for i in columns)

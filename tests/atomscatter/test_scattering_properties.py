@@ -24,6 +24,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from atomscatter.errors import StructureError
+from atomscatter.fft import TransformCache
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 from tests.atomscatter.tolerances import (
@@ -332,3 +333,17 @@ def test_structure_factors_of_blocks_of_atoms_add_up(monkeypatch):
     expected = SCATTERING.features(atoms)
     monkeypatch.setattr("atomscatter.scattering._PAIRS_IN_MEMORY", 1)  # one atom at a time
     np.testing.assert_allclose(SCATTERING.features(atoms), expected, rtol=1e-9)
+
+
+def test_memory_of_a_large_cell_is_given_back():
+    scattering = Scattering(beta=BETA, scales=SCALES)
+    scattering._transforms = TransformCache(batch=5, real=np.float32, max_bytes=2**20)
+    small, large = (Atoms("Li", cell=[edge] * 3, pbc=True) for edge in (3.0, 12.0))
+    before = scattering.features(small)
+    work = scattering._transforms.work
+    scattering.features(small)
+    assert scattering._transforms.work is work, "a stream of equal cells works in one array"
+    scattering.features(large)
+    assert scattering._transforms.work.nbytes > 2**20
+    assert scattering.features(small).tobytes() == before.tobytes()
+    assert scattering._transforms.work.nbytes == work.nbytes

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from atomscatter.errors import ConfigError, DataError
 from atomscatter.radial import radial_distribution
@@ -19,6 +20,8 @@ def test_strain_scales_cell_and_positions():
         np.testing.assert_allclose(copy.get_scaled_positions(), atoms.get_scaled_positions())
     assert atoms.cell.array.tolist() == bulk("Si").cell.array.tolist(), "the original is untouched"
     assert len(strained(atoms)) == len(STRAINS)
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    assert [copy.calc for copy in strained(atoms, [0.0, 0.1])] == [None, None], "energies are not theirs"
 
 
 @pytest.mark.parametrize("strains", [[], [0.4], [-0.31], [np.nan], [[0.1]]])
@@ -76,6 +79,26 @@ def test_an_ideal_gas_has_g_of_one():
     for (a, b), g in functions.items():
         pairs = 800 * 800 / 8000 * shells / (2 if a == b else 1)  # expected number, Poisson
         assert (np.abs(g - 1) < 4 / np.sqrt(pairs))[r > 2].all()
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "width", "n"),
+    # round() would give 17 bins up to 5.1; 0.3 / 0.1 and 0.7 / 0.1 are a little less than 3 and 7.
+    [
+        (5.0, 0.3, 16),
+        (5.0, 0.1, 50),
+        (0.3, 0.1, 3),
+        (0.7, 0.1, 7),
+        (8.0, 0.1, 80),
+        (1.0, 0.51, 1),
+        (1.0, 1.0, 1),
+    ],
+)
+def test_bins_end_within_the_cutoff(cutoff, width, n):
+    r, functions = radial_distribution(bulk("Si"), cutoff=cutoff, width=width)
+    np.testing.assert_allclose(r, (np.arange(n) + 0.5) * width)
+    assert functions["Si", "Si"].shape == (n,)
+    assert n * width <= cutoff * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(("cutoff", "width"), [(0, 0.1), (31, 0.1), (5, 0), (1, 2)])

@@ -4,10 +4,21 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from ase.data import chemical_symbols
+from pydantic import ValidationError
 
 from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
-from service.jobs import MAX_ATTEMPTS, JobLedger, JobStateError, KeyReusedError, QueueFullError
+from service.jobs import (
+    MAX_ATTEMPTS,
+    JobLedger,
+    JobStateError,
+    KeyReusedError,
+    QueueFullError,
+    TrainParameters,
+)
+
+CLUSTER = "http://head:8265"
 
 
 @pytest.fixture
@@ -51,10 +62,47 @@ def test_a_failed_job_is_resumed_with_new_attempts(ledger):
 
 
 def test_a_ledger_of_an_earlier_version_is_taken_over(ledger):
-    job, _ = ledger.submit("evaluate", {"dataset": "a"})
+    job, _ = ledger.submit("evaluate", {"dataset": "a"}, place="local")
     with ledger._transaction() as connection:
-        connection.execute("ALTER TABLE jobs DROP COLUMN attempts_before")
-    assert JobLedger(ledger.path).get(job.id) == job
+        for column in ("attempts_before", "place"):
+            connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+    with ThreadPoolExecutor(8) as pool:  # a server and commands may be the first at the same time
+        ledgers = list(pool.map(JobLedger, [ledger.path] * 8))
+    for found in ledgers:
+        assert found.get(job.id) == job
+        assert found.place(job.id) is None
+    assert ledger.waiting(CLUSTER) == ledger.waiting("local") == [job], "anybody may start it"
+
+
+def test_a_job_waits_for_its_place(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a"}, place=CLUSTER)
+    assert ledger.waiting("local") == []
+    assert ledger.waiting_elsewhere("local") == [CLUSTER]
+    assert ledger.waiting(CLUSTER) == [job]
+    assert ledger.waiting_elsewhere(CLUSTER) == []
+    ledger.start(job.id, CLUSTER)
+    ledger.requeue(job.id)
+    assert ledger.place(job.id) == CLUSTER, "its process died"
+    ledger.cancel(job.id)
+    ledger.resume(job.id)
+    assert ledger.place(job.id) == CLUSTER
+    ledger.cancel(job.id)
+    ledger.resume(job.id, place="local")
+    assert [found.id for found in ledger.waiting("local")] == [job.id]
+    with pytest.raises(UnknownIdError, match="no job nothing"):
+        ledger.place("nothing")
+
+
+def test_jobs_that_wait_are_taken_over(ledger):
+    waiting = [ledger.submit("evaluate", {"dataset": "a"}, place=place)[0] for place in (CLUSTER, None)]
+    running, _ = ledger.submit("evaluate", {"dataset": "b"}, place=CLUSTER)
+    ledger.start(running.id)
+    ledger.take_over("local")
+    assert ledger.waiting("local") == waiting
+    assert [ledger.place(job.id) for job in waiting] == ["local"] * 2
+    assert ledger.place(running.id) == CLUSTER
+    with ledger._transaction():
+        ledger.take_over("local")  # waits for no writer when there is nothing to do: this one would never end
 
 
 def test_counts_name_every_state(ledger):
@@ -104,6 +152,7 @@ def test_readers_do_not_wait_for_a_writer(ledger):
         # In the way of each other they would wait 30 s, and fail: this thread is the writer.
         assert ledger.get(job.id).state == "queued", "the last whole change"
         assert ledger.all() == ledger.in_state("queued") == [job]
+        assert ledger.counts()["queued"] == 1
     assert ledger.get(job.id).state == "running"
 
 
@@ -154,3 +203,17 @@ def test_unknown_ids_and_damage(ledger):
         ledger.path.with_name(ledger.path.name + suffix).unlink(missing_ok=True)
     with pytest.raises(StoreError, match=r"jobs\.sqlite"):
         ledger.all()
+
+
+def test_energies_of_the_elements_are_numbers_of_elements():
+    every = dict.fromkeys(chemical_symbols[1:], -1.0)
+    assert TrainParameters(store="0" * 16, references=every).references == every
+    for references, message in (
+        ({"Li": float("nan")}, "finite"),
+        ({"Li": float("inf")}, "finite"),
+        ({"Xx": -1.0}, "unknown chemical symbol 'Xx'"),
+        ({"X": -1.0}, "unknown chemical symbol 'X'"),  # ASE's symbol of no element
+        (dict.fromkeys([*every, "Xx"], -1.0), "there are 118 elements"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            TrainParameters(store="0" * 16, references=references)

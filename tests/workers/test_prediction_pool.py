@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -111,6 +112,39 @@ def test_a_full_service_checks_no_structure(tmp_path):
         ]
 
     with_pool(use, capacity=10)
+
+
+def test_a_process_that_hangs_is_ended_although_its_caller_has_gone():
+    async def use(pool):
+        lane = await pool._free.get()
+        before = set(psutil.Process().children())
+        work = asyncio.create_task(pool._on(lane, 3.0, time.sleep, 3600))
+        await asyncio.sleep(1.0)
+        (process,) = set(psutil.Process().children()) - before
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert pool._free.empty(), "it still works"
+        successor = await asyncio.wait_for(pool._free.get(), 30)
+        assert successor is not lane
+        process.wait(30)
+        pool._free.put_nowait(successor)
+        assert await pool._run(os.getpid) != process.pid
+        await asyncio.sleep(0.1)
+        assert pool._free.qsize() == 1, "one lane for one process"
+
+    with_pool(use)
+
+
+def test_a_process_whose_caller_has_gone_goes_on_when_it_is_done():
+    async def use(pool):
+        process = await pool._run(os.getpid)
+        work = asyncio.create_task(pool._run(time.sleep, 0.5))
+        await asyncio.sleep(0.1)
+        work.cancel()
+        assert await pool._run(os.getpid) == process
+
+    with_pool(use)
 
 
 def test_radial_functions_are_checked_and_made_in_a_process():

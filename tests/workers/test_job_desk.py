@@ -1,0 +1,126 @@
+"""Which jobs a command without a server starts, and which a server."""
+
+import contextlib
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from atomscatter.errors import ConfigError
+from service.demo_data import load_sample
+from service.report import write_extxyz
+from service.state import StateDirectory
+from tests.ports import unused_port
+from workers.job_desk import JobDesk
+from workers.job_places import LOCAL
+from workers.job_runner import JobRunner
+
+NO_DATA = {"dataset": "1" * 16}
+
+
+@pytest.fixture
+def state(tmp_path):
+    return StateDirectory(tmp_path / "state")
+
+
+@pytest.fixture
+def cluster():
+    """Address of a cluster that is away."""
+    return f"http://127.0.0.1:{unused_port()}"
+
+
+@contextlib.contextmanager
+def desk_of(state, address=None):
+    with contextlib.closing(JobDesk(state, address)) as desk:
+        yield desk
+
+
+@contextlib.contextmanager
+def serving(state, address=None):
+    """The runner of a server."""
+    runner = JobRunner(state, address)
+    runner.start()
+    try:
+        yield runner
+    finally:
+        runner.stop()
+
+
+def until(true, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def was_started(state, job_id):
+    return state.ledger().get(job_id).attempts > 0
+
+
+def submitted(state, address, tmp_path):
+    """A job that was submitted for a cluster."""
+    sample, data = load_sample("paths")[:2], tmp_path / "data.extxyz"
+    write_extxyz(data, [s.atoms for s in sample], [s.energy for s in sample], [{} for _ in sample])
+    with desk_of(state, address) as desk:
+        return desk.submit("featurize", {"dataset": desk.add_dataset(data, None, None)})
+
+
+def test_a_command_that_passes_by_starts_no_job_of_a_cluster(state, cluster, tmp_path):
+    job = submitted(state, cluster, tmp_path)
+    with desk_of(state) as desk, capture_logs() as told:
+        assert desk.job(job.id).state == "queued"
+        assert desk.jobs(1)[0].state == "queued"
+    assert [line["places"] for line in told if line["event"] == "jobs wait for another place"] == [[cluster]]
+    assert not was_started(state, job.id)
+    with desk_of(state, f"http://127.0.0.1:{unused_port()}") as desk:
+        assert desk.job(job.id).state == "queued", "not at another cluster either"
+    assert not was_started(state, job.id)
+
+
+def test_a_job_of_no_place_is_started_by_anybody(state):
+    job, _ = state.ledger().submit("evaluate", NO_DATA)
+    with desk_of(state) as desk:
+        until(lambda: desk.job(job.id).has_ended)
+    assert was_started(state, job.id)
+    assert state.ledger().place(job.id) == LOCAL
+
+
+def test_a_job_of_a_cluster_is_resumed_at_a_cluster(state, cluster, tmp_path):
+    job = submitted(state, cluster, tmp_path)
+    other = f"http://127.0.0.1:{unused_port()}"
+    with desk_of(state) as desk:
+        desk.cancel(job.id)
+        with pytest.raises(ConfigError, match=f"cluster at {cluster}; --address"):
+            desk.resume(job.id)
+        assert desk.job(job.id).state == "cancelled"
+    with desk_of(state, other) as desk:
+        assert desk.resume(job.id).state == "queued"
+    assert state.ledger().place(job.id) == other
+    assert not was_started(state, job.id)
+
+
+def test_no_job_is_resumed_at_the_place_of_another_process(state, cluster):
+    ledger = state.ledger()
+    job, _ = ledger.submit("evaluate", NO_DATA, place=LOCAL)
+    ledger.cancel(job.id)
+    lock = state.runner_lock(cluster)
+    assert lock.acquire()
+    with desk_of(state) as desk, pytest.raises(ConfigError, match=f"at {cluster}, not at local"):
+        desk.resume(job.id)
+    assert ledger.get(job.id).state == "cancelled"
+
+
+def test_a_server_takes_over_the_jobs_of_an_address_that_it_had(state, cluster):
+    job, _ = state.ledger().submit("evaluate", NO_DATA, place=cluster)
+    with serving(state):
+        until(lambda: was_started(state, job.id))
+    assert state.ledger().place(job.id) == LOCAL
+
+
+def test_jobs_that_a_server_has_accepted_are_jobs_of_its_place(state, cluster):
+    job, _ = state.ledger().submit("evaluate", NO_DATA)
+    with serving(state, cluster):
+        until(lambda: state.ledger().place(job.id) == cluster)
+    with desk_of(state) as desk:
+        assert desk.job(job.id).state == "queued"
+    assert not was_started(state, job.id)
