@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -22,6 +24,7 @@ from atomscatter.errors import (
 )
 from service.datasets import UnknownIdError
 from service.jobs import PARAMETERS, JobStateError, KeyReusedError
+from service.registry import UnknownModelError, UnusableModelError
 from service.uploads import UnsupportedUploadError, UploadError
 from workers.prediction_pool import BusyError, OverrunError
 
@@ -33,7 +36,8 @@ STATUS: dict[type[Exception], int] = {
     DataError: 422,
     ConfigError: 422,
     UnsupportedUploadError: 415,
-    ModelError: 404,
+    ModelError: 500,
+    UnknownModelError: 404,
     UnknownIdError: 404,
     KeyReusedError: 422,
     JobStateError: 409,
@@ -48,14 +52,32 @@ _MALFORMED = {"json_invalid", "missing_body"}
 
 
 class StructuresError(AtomscatterError):
-    """Structures of a request cannot be used; ``problems`` has (pointer, index, reason) for each."""
+    """Structures of a request cannot be used; ``problems`` has (pointer, index, reason) for each, where the
+    index is None for what is wrong with the request as a whole."""
 
     def __init__(self, problems: Sequence[tuple[str, int | None, str]], detail: str | None = None) -> None:
-        super().__init__(detail or f"{len(problems)} of the structures cannot be used")
+        super().__init__(detail or _summary(problems))
         self.problems = problems
 
 
 STATUS[StructuresError] = 422
+
+
+def _summary(problems: Sequence[tuple[str, int | None, str]]) -> str:
+    """How many structures are at fault, or what else is the matter, after the field that it came in."""
+    of_the_whole = [f"{place.split('/')[1]}: {reason}" for place, index, reason in problems if index is None]
+    return "; ".join(of_the_whole) or f"{len(problems)} of the structures cannot be used"
+
+
+class _ProblemResponse(JSONResponse):
+    media_type = PROBLEM
+
+    def render(self, content: Any) -> bytes:
+        """UTF-8, with a question mark for what has no place in it: half a surrogate pair, which the name of
+        a form's part can have in a character set of the sender's choice."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+            "utf-8", "replace"
+        )
 
 
 def problem(
@@ -75,7 +97,7 @@ def problem(
     }
     if errors:
         body["errors"] = list(errors)
-    return JSONResponse(body, status, headers=dict(headers or {}), media_type=PROBLEM)
+    return _ProblemResponse(body, status, headers=dict(headers or {}))
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -139,8 +161,18 @@ def _on_ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, OverrunError):
         place = {"pointer": f"/{_field_of(request)}", "index": None, "detail": str(error)}
         return problem(status, str(error), errors=[place])
+    if isinstance(error, ModelError) and status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _on_unusable_model(error)
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return problem(status, str(error), headers=headers)
+
+
+def _on_unusable_model(error: ModelError) -> JSONResponse:
+    # What is wrong with it names files of this server: that is for the log.
+    structlog.get_logger().error("a stored model cannot be used", reason=str(error))
+    name = f"model {error.model_id}" if isinstance(error, UnusableModelError) else "the model"
+    detail = f"{name} is damaged, or not of this version; the log says more under the request id"
+    return problem(500, detail)
 
 
 def _field_of(request: Request) -> str:

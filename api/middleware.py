@@ -23,6 +23,9 @@ _SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 
+# Any word is a method, and each label that was counted stays: what no route has is counted as one.
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
 
 class _BodyTooLargeError(Exception):
     """The body has more bytes than the route accepts."""
@@ -76,7 +79,8 @@ class Observed:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's pattern, not the path: paths are the senders' invention.
         route = getattr(scope.get("route"), "path", "(none)")
-        self.metrics.requests.labels(scope["method"], route, str(status)).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         self._log.info(
             "request",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -25,6 +27,13 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._drain = drain
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where: with port 0 nobody else could."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                structlog.get_logger().info("serving", url=_url(listening))
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First SIGTERM: drain, then end. Anything else: at once."""
         service = self._app.state.service
@@ -35,6 +44,11 @@ class DrainingServer(uvicorn.Server):
         timer = threading.Timer(self._drain, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(settings: ServeSettings, host: str, port: int) -> None:

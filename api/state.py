@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from api.errors import StructuresError
 from api.metrics import Metrics
 from api.schemas import Structure
 from atomscatter.ensemble import Ensemble, Prediction
-from atomscatter.errors import ModelError, StructureError, WorkerError
+from atomscatter.errors import StructureError, WorkerError
 from service.api_keys import ApiKeys
 from service.jobs import JobLedger
 from service.reading import LabelledStructure
@@ -24,6 +25,9 @@ from service.state import StateDirectory
 from workers.cluster import available_cores
 from workers.job_runner import JobRunner
 from workers.prediction_pool import PredictionPool
+
+_SECONDS_OF_A_CHECK = 5.0
+"""For so long the outcome of a check is told to all who ask."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Service:
         self.draining = False
         self._active: ServedModel | None = None
         self._switching = asyncio.Lock()
+        self._checking = asyncio.Lock()
+        self._checked: tuple[float, str | None] | None = None  # when, and what is wrong
         self._pool: PredictionPool | None = None
         self._jobs: JobLedger | None = None
         self._runner: JobRunner | None = None
@@ -88,11 +94,21 @@ class Service:
         assert self._jobs is not None, "the service was not started"
         return self._jobs
 
-    def check_jobs(self) -> None:
-        """Raise WorkerError when no job could be started now; asks the cluster, and may take seconds."""
+    async def check_jobs(self) -> None:
+        """Raise WorkerError when no job could be started now, or a few seconds ago.
+
+        The cluster is asked, which may take its time. However many want to know, one question is on its way:
+        each waits in a thread, of which the routes share a few, and nobody needs a key for it.
+        """
         if self._runner is None or not self._runner.alive or self.draining:
             raise WorkerError("no jobs are being started")
-        self._runner.check()
+        async with self._checking:
+            if self._checked is None or time.monotonic() - self._checked[0] > _SECONDS_OF_A_CHECK:
+                reason = await run_in_threadpool(_reason_against_jobs, self._runner)
+                self._checked = time.monotonic(), reason
+            _, reason = self._checked
+        if reason is not None:
+            raise WorkerError(reason)
 
     @property
     def pool(self) -> PredictionPool:
@@ -107,13 +123,14 @@ class Service:
         return self._active
 
     async def activate(self, model_id: str) -> None:
-        """Switch to a stored model once every process has loaded it. Raises ModelError for an unknown id."""
+        """Switch to a stored model once every process has loaded it. Raises UnknownModelError,
+        UnusableModelError."""
         async with self._switching:
             await self._switch(model_id)
             await run_in_threadpool(self.registry.activate, model_id)
 
     async def model(self, model_id: str | None) -> ServedModel:
-        """A stored model, or the active one. Raises ModelError for an unknown id."""
+        """A stored model, or the active one. Raises UnknownModelError, UnusableModelError."""
         if model_id is None or model_id == self.active.id:
             return self.active
         return await run_in_threadpool(self._load, model_id)
@@ -143,7 +160,8 @@ class Service:
     def _check_number(self, n_structures: int, place: str) -> None:
         limit = self.settings.max_structures
         if n_structures > limit:
-            raise StructuresError([(place, None, f"{n_structures} structures; at most {limit}")])
+            reason = f"{n_structures} structures; at most {limit}"
+            raise StructuresError([(place, None, reason)], reason)
 
     async def predict(
         self, model: ServedModel, structures: Sequence[Atoms], place: str = "/structures"
@@ -180,12 +198,17 @@ class Service:
         self.metrics.model.info({"id": served.id, "data_hash": served.ensemble.data_hash})
 
     def _load(self, model_id: str) -> ServedModel:
-        directory = self.registry.directory(model_id)
-        ensemble = Ensemble.load(directory)
-        if ensemble.model_id != model_id:
-            raise ModelError(f"{directory} holds model {ensemble.model_id}, not {model_id}")
-        _ = ensemble.scattering  # loads the kernels now and in a thread, not at the first request
-        return ServedModel(model_id, directory, ensemble)
+        ensemble = self.registry.load(model_id)
+        return ServedModel(model_id, self.registry.directory(model_id), ensemble)
+
+
+def _reason_against_jobs(runner: JobRunner) -> str | None:
+    """Why no job could be started now; None when one could."""
+    try:
+        runner.check()
+    except WorkerError as error:
+        return str(error)
+    return None
 
 
 def service_of(request: Request) -> Service:

@@ -43,13 +43,31 @@ def serve(
     from api.server import run
     from atomscatter.ensemble import Ensemble
     from service.logs import configure_logging
+    from service.settings import ServeSettings, read_settings
 
-    settings = options.serve_settings(model=model, state=state, workers=workers, jobs_address=address)
+    settings = read_settings(ServeSettings, model=model, state=state, workers=workers, jobs_address=address)
     as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
     configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
+    # What is wrong with the model is said now, before anything starts.
     if settings.model is not None:
-        Ensemble.load(settings.model)  # what is wrong with it is said now, before anything starts
+        _ = Ensemble.load(settings.model).scattering
+    else:
+        _require_active_model(settings.state)
     run(settings, host, port)
+
+
+def _require_active_model(state: Path) -> None:
+    """Raise ModelError that says what to do when the active model is damaged or of another format."""
+    from atomscatter.errors import ModelError
+    from service.registry import UnusableModelError
+    from service.state import StateDirectory
+
+    registry = StateDirectory(state).registry()
+    try:
+        registry.load(registry.active)
+    except UnusableModelError as error:
+        name = f"the active model {error.model_id}"
+        raise ModelError(f"{name} cannot be used (--model DIR serves another one): {error.reason}") from error
 
 
 def api_key(

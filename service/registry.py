@@ -20,6 +20,22 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _ACTIVE = "active"
 
 
+class UnknownModelError(ModelError):
+    """There is no model of this id."""
+
+
+class UnusableModelError(ModelError):
+    """A stored model is damaged, or of a format that is not read; ``model_id`` says which one."""
+
+    def __init__(self, model_id: str, reason: str) -> None:
+        super().__init__(model_id, reason)  # all that a copy in another process is made of
+        self.model_id = model_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"model {self.model_id} cannot be used: {self.reason}"
+
+
 class ModelRegistry:
     """Models below one directory; the embedded model always belongs to them.
 
@@ -37,27 +53,47 @@ class ModelRegistry:
         return [self._embedded_id, *sorted(set(stored) - {self._embedded_id})]
 
     def directory(self, model_id: str) -> Path:
-        """Where a model is stored. Raises ModelError for an unknown id."""
+        """Where a model is stored; it may be damaged. Raises UnknownModelError."""
         if model_id == self._embedded_id:
             return embedded_model()
         path = self.root / model_id
         if not self._is_model(path):
-            raise ModelError(f"there is no model {model_id}")
+            raise UnknownModelError(f"there is no model {model_id}")
         return path
 
+    def load(self, model_id: str) -> Ensemble:
+        """A stored model, with the transform that it needs.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            UnusableModelError: it is damaged, or of a format that is not read.
+        """
+        directory = self.directory(model_id)
+        try:
+            ensemble = Ensemble.load(directory)
+            _ = ensemble.scattering  # may not be understood; and its kernels load now
+        except ModelError as error:
+            raise UnusableModelError(model_id, str(error)) from error
+        if ensemble.model_id != model_id:
+            raise UnusableModelError(model_id, f"{directory} holds model {ensemble.model_id}")
+        return ensemble
+
     def add(self, directory: Path) -> str:
-        """Copy a model directory into the registry; its id. A model that is there already is left alone.
+        """Copy a model directory into the registry; its id. A model that is there already is left alone, and
+        replaced if it is damaged.
 
         Raises ModelError when the directory holds no valid model.
         """
         model_id = Ensemble.load(directory).model_id
         target = self.root / model_id
-        if target.exists():
+        if _holds(target, model_id):
             return model_id
         self.root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         try:
             shutil.copytree(directory, scratch / model_id)
+            if target.exists():
+                target.replace(scratch / "damaged")
             (scratch / model_id).replace(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -73,7 +109,7 @@ class ModelRegistry:
         return model_id if model_id in self.ids() else self._embedded_id
 
     def activate(self, model_id: str) -> None:
-        """Make a model the active one, for this and later processes. Raises ModelError for an unknown id."""
+        """Make a model the active one, for this and later processes. Raises UnknownModelError."""
         self.directory(model_id)
         self.root.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=".active-", dir=self.root)
@@ -85,3 +121,11 @@ class ModelRegistry:
 
     def _is_model(self, path: Path) -> bool:
         return bool(_ID.fullmatch(path.name)) and (path / CARD_FILE).is_file()
+
+
+def _holds(directory: Path, model_id: str) -> bool:
+    """Whether a directory has this model, undamaged."""
+    try:
+        return Ensemble.load(directory).model_id == model_id
+    except ModelError:
+        return False

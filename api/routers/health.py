@@ -42,9 +42,9 @@ async def ready(service: ServiceOf) -> Health:
 
 @router.get("/health/jobs")
 async def jobs(service: ServiceOf) -> Health:
-    """Jobs are being started; the Ray cluster that they are meant for answers."""
+    """Jobs are being started; the Ray cluster that they are meant for answers, or did a few seconds ago."""
     try:
-        await run_in_threadpool(service.check_jobs)
+        await service.check_jobs()
     except WorkerError as error:
         raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
     return Health(status="ok")

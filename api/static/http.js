@@ -54,19 +54,3 @@ export function postForm(path, name, content, fields) {
   for (const [field, value] of Object.entries(fields)) if (value) form.append(field, value);
   return answer(path, { method: "POST", body: form });
 }
-
-// Data of server-sent events, one after another; an EventSource would not send the key.
-export async function* events(path) {
-  const reader = (await send(path)).body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) {
-      const lines = part.split("\n").filter((line) => line.startsWith("data:"));
-      if (lines.length) yield lines.map((line) => line.slice(5).trimStart()).join("\n");
-    }
-  }
-}

@@ -1,12 +1,14 @@
 // Jobs: upload a training set, start featurize, train or evaluate, and watch what happens.
 
-import { events, get, getText, post, postForm, remove } from "./http.js";
+import { get, getText, post, postForm, remove } from "./http.js";
 
 const byId = (id) => document.getElementById(id);
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-const watched = new Set(); // ids of jobs
-const SECONDS_TO_RECONNECT = 3;
-const REFUSED = new Set([401, 403, 404]); // another try would be answered in the same way
+const SECONDS_BETWEEN_LOOKS = 1;
+const SECONDS_AFTER_TROUBLE = 3;
+const REFUSED = new Set([401, 403]); // another try would be answered in the same way
+const shown = new Map(); // id of a job -> the job as it is shown, the oldest first
+let following = false;
 
 function made(name, text, attributes = {}) {
   const element = document.createElement(name);
@@ -14,6 +16,8 @@ function made(name, text, attributes = {}) {
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   return element;
 }
+
+const pause = (seconds) => new Promise((resume) => { setTimeout(resume, 1000 * seconds); });
 
 const say = (text) => { byId("jobs-status").textContent = text; };
 
@@ -41,6 +45,13 @@ function result(job) {
 }
 
 function drawJob(job) {
+  const before = JSON.stringify(shown.get(job.id));
+  shown.set(job.id, job);
+  if (JSON.stringify(job) !== before) drawRow(job); // a button that is replaced in vain loses focus and click
+  follow();
+}
+
+function drawRow(job) {
   const row = byId(`job-${job.id}`) || made("tr", undefined, { id: `job-${job.id}` });
   const bar = made("progress", undefined, { max: job.total || 1, "aria-label": `Progress of ${job.type}` });
   if (job.total) bar.value = job.done;
@@ -73,31 +84,43 @@ function drawJob(job) {
   const cells = [made("td", job.type), made("td", job.state), progress, made("td", time(job.created))];
   row.replaceChildren(...cells, made("td", result(job)), actions);
   if (!row.isConnected) byId("job-rows").prepend(row);
-  if (!ENDED.has(job.state)) watch(job.id);
 }
 
-async function watch(id) {
-  if (watched.has(id)) return;
-  watched.add(id);
-  let ended = false;
-  while (!ended) {
+const unfinished = () => [...shown.values()].filter((job) => !ENDED.has(job.state));
+
+// Looks at all jobs until they have ended, with one short request after another. A stream of events for each would hold
+// a connection, of which a browser makes six to a server for all its tabs: the seventh request would wait for ever.
+async function follow() {
+  if (following) return;
+  following = true;
+  while (unfinished().length) {
+    await pause(SECONDS_BETWEEN_LOOKS);
     try {
-      for await (const data of events(`/v1/jobs/${id}/events`)) {
-        const job = JSON.parse(data);
-        ended = ENDED.has(job.state);
-        if (ended) watched.delete(id);
-        drawJob(job);
-      }
+      await look();
     } catch (problem) {
-      if (REFUSED.has(problem.status)) {
-        watched.delete(id);
-        say(`Job ${id} is not watched any more: ${problem.message}`);
-        return;
-      }
       say(problem.message);
+      if (REFUSED.has(problem.status)) break;
+      await pause(SECONDS_AFTER_TROUBLE); // the jobs go on
     }
-    // The server ended first, or the connection broke: the job goes on.
-    if (!ended) await new Promise((resume) => { setTimeout(resume, 1000 * SECONDS_TO_RECONNECT); });
+  }
+  following = false;
+}
+
+async function look() {
+  const { jobs } = await get("/v1/jobs");
+  for (const job of jobs.reverse()) drawJob(job);
+  const listed = new Set(jobs.map((job) => job.id));
+  const [oldest] = unfinished().filter((job) => !listed.has(job.id));
+  if (oldest) await lookAt(oldest.id); // the list has the newest jobs only; the others run one after the other
+}
+
+async function lookAt(id) {
+  try {
+    drawJob(await get(`/v1/jobs/${id}`));
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    shown.delete(id);
+    say(`Job ${id} is not watched any more: ${problem.message}`);
   }
 }
 

@@ -501,6 +501,19 @@ def test_a_form_with_more_than_a_file(ask):
         assert found["errors"][0]["detail"] == "is given 2 times"
 
 
+def test_the_name_of_a_part_is_no_unicode(ask):
+    """Half a surrogate pair, from a character set of the sender's choice, has no place in an answer."""
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.xyz"\r\n\r\n' + XYZ + b"\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\nx\r\n--b--\r\n'
+    )
+    for charset, name in (("utf-7", b"+2AA-"), ("unicode_escape", rb"\ud800")):
+        headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+        for path in ("/v1/predictions/file", "/v1/structures/file", "/v1/datasets"):
+            found = assert_problem(ask(path, content=form % name, headers=headers), 422)
+            assert [e["pointer"] for e in found["errors"]] == ["/?"]
+
+
 def test_an_answer_names_no_option_of_the_command_line(ask):
     for path in ("/v1/predictions/file", "/v1/datasets"):
         for content in (XYZ, XYZ.replace(b"T T T", b"T T F")):
@@ -534,3 +547,12 @@ def test_problems_say_what_is_wrong_in_plain_words(client):
     assert [e["detail"] for e in answer["errors"]] == ["site 0: 'Xx' is no chemical element"]
     answer = assert_problem(client.post("/v1/properties/radial-distribution", json={"cutoff": -1}), 422)
     assert answer["detail"] == "2 fields are not valid"
+    answer = assert_problem(client.post("/v1/predictions", json={"structures": [structure()] * 1001}), 422)
+    assert answer["detail"] == "1001 structures; at most 1000"
+    assert [e["pointer"] for e in answer["errors"]] == ["/structures"]
+    series = {"structures": [structure()] * 2, "strains": [-0.02, -0.01, 0.0, 0.01, 0.02]}
+    answer = assert_problem(client.post("/v1/properties/bulk-modulus", json=series), 422)
+    assert answer["detail"] == "strains: belong to one structure, not to a series"
+    lonely = {"structure": structure(species=["Li", "Xx"])}
+    answer = assert_problem(client.post("/v1/properties/radial-distribution", json=lonely), 422)
+    assert answer["detail"] == "structure: site 1: 'Xx' is no chemical element"

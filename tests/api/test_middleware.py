@@ -1,6 +1,7 @@
 """What happens around a request, without processes."""
 
 import asyncio
+import re
 
 import httpx
 from structlog.contextvars import merge_contextvars
@@ -31,6 +32,23 @@ def test_an_unexpected_error_has_the_request_id_in_answer_and_log(tmp_path):
     assert answer.headers["x-content-type-options"] == "nosniff"
     (error,) = [entry for entry in logs if entry["log_level"] == "error"]
     assert error["request_id"] == "mine"
+
+
+def test_methods_that_no_route_has_are_counted_as_one(tmp_path):
+    app = create_app(ServeSettings(state=tmp_path))
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            for method in ("A1", "A2", "GETS", "get", "PATCH"):
+                await client.request(method, "/nothing")
+
+    asyncio.run(ask())
+    text = app.state.service.metrics.text().decode()
+    labels = set(re.findall(r'atomscatter_requests_total\{method="(\w+)"', text))
+    # httpx sends "get" in capitals
+    assert labels == {"GET", "PATCH", "other"}
+    assert 'method="other",route="(none)",status="404"} 3.0' in text
 
 
 def test_other_origins_see_where_a_job_is_and_when_to_come_back(tmp_path):

@@ -1,13 +1,25 @@
 """What operators rely on: probes, metrics, keys, models, a clean end."""
 
+import asyncio
+import dataclasses
+import json
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
+from api.app import create_app
+from atomscatter.ensemble import Ensemble
 from service.api_keys import new_key
 from service.default_model import embedded_model
+from service.registry import ModelRegistry
+from service.settings import ServeSettings
 from tests.api.conftest import ROOT, as_json, assert_problem, serving
 from tests.ports import unused_port
 
@@ -107,6 +119,151 @@ def test_a_model_directory_that_is_none_ends_with_code_2(tmp_path):
     assert str(tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
     assert embedded_model().is_dir()
+
+
+def truncated(model):
+    weights = model / "weights.npz"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def of_another_format(model):
+    card = json.loads((model / "card.json").read_text())
+    (model / "card.json").write_text(json.dumps(card | {"format_version": 0}))
+
+
+def not_an_archive(model):
+    (model / "weights.npz").write_bytes(b"\x80\x04N.")  # which NumPy takes for a pickle
+
+
+DAMAGES = [truncated, of_another_format, not_an_archive]
+
+
+@pytest.fixture
+def other_model(tmp_path):
+    """Directory and id of a model that is not the embedded one."""
+    other = dataclasses.replace(Ensemble.load(embedded_model()), data_hash="another")
+    other.save(tmp_path / "other")
+    return tmp_path / "other", other.model_id
+
+
+def with_active(state, model):
+    """Add a model to a state directory and make it the active one; where it is kept."""
+    registry = ModelRegistry(state / "models")
+    model_id = registry.add(model)
+    registry.activate(model_id)
+    return registry.directory(model_id)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_no_unknown_one(tmp_path, samples, other_model, damage):
+    """It is the server's fault, whose files are nobody's business; its log names them."""
+    model, model_id = other_model
+    damage(with_active(tmp_path / "state", model))
+    app = create_app(ServeSettings(state=tmp_path / "state"))
+    service = app.state.service
+    embedded = service.registry.ids()[0]
+    service._active = service._load(embedded)  # without processes: none is needed to find the damage
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            mine = {"X-Request-ID": "mine"}
+            yield await client.get(f"/v1/models/{model_id}", headers=mine)
+            body = {"structures": [as_json(samples[0])], "model": model_id}
+            yield await client.post("/v1/predictions", json=body, headers=mine)
+            yield await client.post(f"/v1/models/{model_id}/activate", headers=mine)
+            yield await client.get(f"/v1/models/{'0' * 16}")
+
+    async def answers():
+        return [answer async for answer in ask()]
+
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        *damaged, unknown = asyncio.run(answers())
+    for answer in damaged:
+        detail = assert_problem(answer, 500)["detail"]
+        assert detail.startswith(f"model {model_id} is damaged, or not of this version")
+        assert "pickle" not in answer.text
+        assert str(tmp_path) not in answer.text
+    assert assert_problem(unknown, 404)["detail"] == f"there is no model {'0' * 16}"
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    assert [entry["request_id"] for entry in errors] == ["mine"] * 3
+    assert all(str(tmp_path) in entry["reason"] for entry in errors), "operators are told the file"
+    assert service.registry.active == model_id
+    assert service.active.id == embedded
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_active_model_ends_with_one_line(tmp_path, other_model, damage):
+    model, model_id = other_model
+    damage(with_active(tmp_path / "state", model))
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "serve", "--port", "0", "--state", str(tmp_path / "state")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    way_out = "(--model DIR serves another one)"
+    assert line.startswith(f"Error: the active model {model_id} cannot be used {way_out}: {tmp_path}")
+
+
+def test_an_undamaged_copy_takes_the_place_of_a_damaged_model(tmp_path, other_model):
+    model, model_id = other_model
+    truncated(with_active(tmp_path / "state", model))
+    with serving(tmp_path / "state", "--model", str(model)) as (_, url):
+        assert httpx.get(f"{url}/health/ready").json()["model"] == model_id
+        assert httpx.get(f"{url}/v1/models/{model_id}", timeout=60).status_code == 200
+    kept = ModelRegistry(tmp_path / "state/models")
+    assert kept.load(kept.active).model_id == model_id
+
+
+def test_the_log_says_where_a_server_listens(tmp_path):
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "1"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*command, "--state", str(tmp_path / "state")], cwd=ROOT, stderr=log)
+    try:
+        url = said_when_serving(process, tmp_path / "log")
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def said_when_serving(process, log, seconds=120):
+    """URL that a log of JSON lines names."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended"
+        for line in log.read_text().splitlines(keepends=True):
+            if line.endswith("\n") and (entry := json.loads(line))["event"] == "serving":
+                return entry["url"]
+        time.sleep(0.2)
+    raise AssertionError("the log does not say where the server listens")
+
+
+def test_a_cluster_that_does_not_answer_is_asked_once_for_all(tmp_path):
+    """And other routes, which share the threads, are answered meanwhile."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            serving(tmp_path, "--address", address) as (_, url),
+            httpx.Client(base_url=url, timeout=120, limits=httpx.Limits(max_connections=None)) as client,
+            ThreadPoolExecutor(60) as threads,
+        ):
+            silent.settimeout(300)
+            probes = [threads.submit(client.get, "/health/jobs") for _ in range(60)]
+            question, _ = silent.accept()
+            assert client.get("/v1/models").status_code == 200
+            assert not any(probe.done() for probe in probes), "the cluster is still being asked"
+            for probe in probes:
+                assert_problem(probe.result(), 503)
+            question.close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()  # it was asked once
 
 
 def test_a_wrong_method_is_told_the_right_ones(client):

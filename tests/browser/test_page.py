@@ -3,10 +3,13 @@
 Skipped where there is no chromium (apt-get install chromium).
 """
 
+import io
 import re
 import shutil
+import time
 
 import ase.io
+import httpx
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from atomscatter.ensemble import Ensemble
 from service.api_keys import new_key
 from service.default_model import embedded_model
 from tests.api.conftest import ROOT, serving
+from tests.ports import unused_port
 
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
@@ -24,6 +28,12 @@ from playwright.sync_api import expect, sync_playwright  # noqa: E402
 EXAMPLES = ROOT / "api/static/examples"
 SCREENSHOTS = ROOT / "tests/browser/screenshots"
 expect.set_options(timeout=60_000)  # of a busy machine; what is there is seen at once
+SECONDS = 60  # to wait for what no assertion of Playwright waits for
+COLOURS_OF_THE_STRUCTURE = """() => {
+  const c = document.querySelector('#viewer canvas'), d = document.createElement('canvas');
+  d.width = c.width; d.height = c.height; const t = d.getContext('2d'); t.drawImage(c, 0, 0);
+  const data = t.getImageData(0, 0, d.width, d.height).data;
+  return new Set(new Uint32Array(data.buffer)).size }"""
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -74,14 +84,10 @@ def test_an_example_is_predicted_and_shown(page):
     expect(page.locator("#verdict")).to_have_text("Like the training data.")
     canvas = page.locator("#viewer canvas").first
     expect(canvas).to_be_visible()
-    page.wait_for_timeout(500)
-    colours = page.evaluate(
-        """() => { const c = document.querySelector('#viewer canvas'), d = document.createElement('canvas');
-        d.width = c.width; d.height = c.height; const t = d.getContext('2d'); t.drawImage(c, 0, 0);
-        const data = t.getImageData(0, 0, d.width, d.height).data;
-        return new Set(new Uint32Array(data.buffer)).size }"""
-    )
-    assert colours > 20, "nothing was drawn in 3D"
+    deadline = time.monotonic() + SECONDS
+    while page.evaluate(COLOURS_OF_THE_STRUCTURE) <= 20:
+        assert time.monotonic() < deadline, "nothing was drawn in 3D"
+        page.wait_for_timeout(100)
     page.screenshot(path=SCREENSHOTS / "structure.png", full_page=True)
 
 
@@ -243,13 +249,18 @@ def test_a_structure_unlike_the_training_data_is_marked(page):
     expect(page.locator("#verdict")).to_contain_text("Extrapolating")
 
 
+def expect_a_picture(image):
+    """It has arrived and is no broken one; an image is complete before it has a source, too."""
+    expect(image).to_be_visible()
+    expect(image).not_to_have_js_property("naturalWidth", 0)
+    expect(image).to_have_js_property("complete", True)
+
+
 def test_the_model_page(page):
     page.get_by_role("link", name="Model").click()
     expect(page.locator("#card")).to_contain_text("RMSE, held-out paths")
     for title in ("Parity", "Learning curves"):
-        image = page.get_by_alt_text(title)
-        expect(image).to_be_visible()
-        assert image.evaluate("i => i.complete && i.naturalWidth > 0") or page.wait_for_timeout(1000) is None
+        expect_a_picture(page.get_by_alt_text(title))
     expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
     page.screenshot(path=SCREENSHOTS / "model.png", full_page=True)
 
@@ -302,8 +313,7 @@ def test_a_service_with_keys_asks_for_one(browser, tmp_path):
         page.get_by_role("button", name="LiSi, amorphous").click()
         expect(page.locator("#status")).to_contain_text("predicted in")
         page.get_by_role("link", name="Model").click()
-        expect(page.get_by_alt_text("Parity")).to_have_js_property("complete", True)
-        assert page.get_by_alt_text("Parity").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
+        expect_a_picture(page.get_by_alt_text("Parity"))
         uploaded_and_featurized(page, tmp_path)
         page.reload()
         expect(page.locator("#job-rows tr").first).to_contain_text("succeeded")
@@ -314,30 +324,77 @@ def test_a_service_with_keys_asks_for_one(browser, tmp_path):
         page.close()
 
 
-def test_a_job_that_the_service_does_not_know_is_not_asked_for_again(page, url, tmp_path):
-    asked = []
+def submitted(url, n):
+    """Ids of jobs for a small training set."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        content = labelled(ase.io.read(EXAMPLES / "concentrations.extxyz", ":"))
+        dataset = client.post("/v1/datasets", files={"file": ("a.extxyz", content)}).json()["id"]
+        body = {"type": "featurize", "parameters": {"dataset": dataset}}
+        return [client.post("/v1/jobs", json=body).json()["id"] for _ in range(n)]
 
-    def elsewhere(route):
-        asked.append(route.request.url)
-        route.continue_(url=f"{url}/v1/jobs/{'0' * 16}/events")
 
-    page.route("**/events", elsewhere)
-    upload(page, tmp_path)
-    page.get_by_role("button", name="Featurize").click()
-    expect(page.locator("#jobs-status")).to_contain_text(f"not watched any more: there is no job {'0' * 16}")
-    page.wait_for_timeout(4000)  # longer than the page waits before it connects again
-    assert len(asked) == 1
+@pytest.fixture
+def no_cluster():
+    """Arguments of a server whose jobs wait: its cluster is not there."""
+    return "--address", f"http://127.0.0.1:{unused_port()}"
+
+
+def test_many_waiting_jobs_are_in_nobodys_way(browser, tmp_path, no_cluster):
+    """A browser makes six connections to a server: none of them is kept by a job."""
+    with serving(tmp_path / "state", *no_cluster) as (_, url):
+        first, *others = submitted(url, 8)
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(f"{url}/#jobs")
+        expect(page.locator("#job-rows tr")).to_have_count(8)
+        page.wait_for_timeout(2000)  # enough to begin to watch them
+        row = page.locator(f"#job-{first}")
+        row.get_by_role("button", name="Cancel").click()
+        expect(row).to_contain_text("cancelled")
+        httpx.delete(f"{url}/v1/jobs/{others[-1]}", timeout=60)  # by somebody else
+        expect(page.locator(f"#job-{others[-1]}")).to_contain_text("cancelled")
+        upload(page, tmp_path)
+        page.get_by_role("link", name="Predict").click()
+        page.get_by_role("button", name="LiSi, amorphous").click()
+        expect(page.locator("#status")).to_contain_text("predicted in")
+        page.close()
+
+
+def test_a_job_that_the_service_does_not_know_is_not_asked_for_again(browser, tmp_path, no_cluster):
+    """The page outlives the server, and the next one at its address has other jobs."""
+    port = unused_port()
+    page = browser.new_page()
+    page.set_default_timeout(30_000)
+    with serving(tmp_path / "one", *no_cluster, port=port) as (_, url):
+        (job,) = submitted(url, 1)
+        page.goto(f"{url}/#jobs")
+        expect(page.locator(f"#job-{job}")).to_contain_text("queued")
+    expect(page.locator("#jobs-status")).to_contain_text("does not answer")
+    with serving(tmp_path / "two", *no_cluster, port=port):
+        expect(page.locator("#jobs-status")).to_contain_text(f"not watched any more: there is no job {job}")
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_timeout(4000)  # longer than between two looks
+        assert asked == []
+    page.close()
+
+
+def labelled(frames):
+    """Extended XYZ of structures with made-up energies, each a path of its own."""
+    for i, atoms in enumerate(frames):
+        atoms.info["energy"] = float(-4.0 * len(atoms))
+        atoms.info["path_id"] = f"path-{i}"
+        atoms.calc = None
+    text = io.StringIO()
+    ase.io.write(text, frames, format="extxyz")
+    return text.getvalue().encode()
 
 
 def upload(page, tmp_path):
     """Upload a training set on the page."""
     frames = ase.io.read(EXAMPLES / "concentrations.extxyz", ":")
     path = tmp_path / "labelled.extxyz"
-    for i, atoms in enumerate(frames):
-        atoms.info["energy"] = float(-4.0 * len(atoms))
-        atoms.info["path_id"] = f"path-{i}"
-        atoms.calc = None
-    ase.io.write(path, frames, format="extxyz")
+    path.write_bytes(labelled(frames))
     page.get_by_role("link", name="Jobs").click()
     page.locator("#dataset-file").set_input_files(path)
     page.locator("#path-key").fill("path_id")
