@@ -37,7 +37,8 @@ class Container:
         self.log = stack.directory / f"{self.name}.log"
         self._service = service
         self._program = [_FOREIGN[self.name]] if self.name in _FOREIGN else []
-        self._mounts = [*_program(), *stack.volumes_of(service)]
+        # As an engine does: what is inside of another mount (the image below a volume at /tmp) comes later.
+        self._mounts = sorted([*_program(), *stack.volumes_of(service)], key=_depth)
         self._process = None
 
     def start(self):
@@ -237,6 +238,11 @@ def _program():
     """The image's environment, where its Python is from, and this checkout, to which it may refer."""
     places = {IMAGE, Path(sys.base_prefix), ROOT}
     return [f"{place}:{place}:ro" for place in sorted(places)]
+
+
+def _depth(mount):
+    """Parts of the path where it is mounted."""
+    return len(Path(mount.split(":")[1]).parts)
 
 
 @contextlib.contextmanager
