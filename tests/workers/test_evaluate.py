@@ -63,7 +63,8 @@ def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
     (tmp_path / "stores" / "x.gone").mkdir()  # of an attempt that was killed at its very end
     done.clear()
     features = compute(done.append)
-    assert done[0] == before, "those are not computed again"
+    # A worker may have ended one more before it noticed that nobody waits for it.
+    assert before <= done[0] < 100, "those are not computed again"
     assert sum(done) == 100
     assert list((tmp_path / "stores").iterdir()) == []
     monkeypatch.undo()
