@@ -10,7 +10,6 @@ from atomscatter.greedy import GreedyPath
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-
 POINTS = 60
 SHOWN_SIZES = (21, 41)
 """Numbers of features in the third row of the paper's Fig. 7, besides 1."""

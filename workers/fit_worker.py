@@ -52,9 +52,9 @@ class Problem:
     @property
     def n_columns_seen(self) -> int:
         """Columns that a model may choose, bias included: the most, where channels differ."""
-        sizes = np.sort(np.bincount(self.channel[self.channel >= 0], minlength=self.n_channels))
+        widths = np.sort(np.bincount(self.channel[self.channel >= 0], minlength=self.n_channels))
         n_seen = self.settings.n_channels_seen(self.n_channels)
-        return int(np.count_nonzero(self.channel < 0) + sizes[self.n_channels - n_seen :].sum())
+        return int(np.count_nonzero(self.channel < 0) + widths[self.n_channels - n_seen :].sum())
 
     @cached_property
     def sizes(self) -> IntArray:
