@@ -151,6 +151,7 @@ JOB: Example = {
         "beta": 0.9,
         "scales": 2,
         "precision": "single",
+        "products": True,
         "copies": 0.4,
     },
     "state": "running",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations_with_replacement, product
+
+PRODUCTS = "products"
+"""Name of the channel of products at the atoms."""
 
 
 @dataclass(frozen=True)
@@ -12,6 +16,9 @@ class FeatureLabel:
     """What one feature column is; entries that an order does not have are None.
 
     order 0: (channel, q); order 1: (channel, j1, l1, q); order 2: (channel, j1, l1, j2, l2, q).
+    Products at the atoms (:mod:`atomscatter.products`) are of order 1 and have a channel of their own; of
+    atoms of one species, ``center``: a field alone (q = 1), or the product of two fields (q = 2) with equal
+    l. ``species`` are those whose densities the fields are of.
     """
 
     order: int
@@ -21,8 +28,14 @@ class FeatureLabel:
     l1: int | None = None
     j2: int | None = None
     l2: int | None = None
+    center: str | None = None
+    species: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.center is not None:
+            widths = [j for j in (self.j1, self.j2) if j is not None]
+            fields = (f"{s} j={j}" for s, j in zip(self.species, widths, strict=True))
+            return f"{self.channel} {self.center}, {' '.join(fields)} l={self.l1}"
         scales = "".join(
             f" j{i}={j} l{i}={angular}"
             for i, j, angular in ((1, self.j1, self.l1), (2, self.j2, self.l2))
@@ -62,3 +75,21 @@ def feature_labels(
         for q in powers
     ]
     return (*zeroth, *first, *second)
+
+
+def product_labels(species: Sequence[str], widths: int, n: int) -> tuple[FeatureLabel, ...]:
+    """Labels of products at the atoms, in the order of the feature columns; j numbers their ``widths``.
+
+    The species at the centre varies slowest; first its fields with l = 0, then for each l the pairs of
+    fields, the first of a pair slowest. Two species, three widths and n = 4 give 2 (6 + 4 x 21) = 180 labels.
+    """
+    fields = list(product(species, range(widths)))
+    found = []
+    for center in species:
+        found += [FeatureLabel(1, PRODUCTS, 1.0, j, 0, center=center, species=(s,)) for s, j in fields]
+        found += [
+            FeatureLabel(1, PRODUCTS, 2.0, j1, angular, j2, angular, center=center, species=(s1, s2))
+            for angular in range(n)
+            for (s1, j1), (s2, j2) in combinations_with_replacement(fields, 2)
+        ]
+    return tuple(found)

@@ -3,7 +3,7 @@
 The powers q of one field come together: computing one of them costs as much as all. A *block* is therefore
 (channel, j1, l1) of order 1 or (channel, j1, l1, j2, l2) of order 2. A block of order 2 needs the field of
 its (channel, j1, l1), and thereby gives the columns of that block of order 1 for nothing. Columns of order 0
-need no field at all.
+need no field at all. All products at the atoms are one block: they are made together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atomscatter.labels import FeatureLabel
 
 IntArray = NDArray[np.int64]
 Block = tuple[str | int | None, ...]
-"""(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2)."""
+"""(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2); (channel,) for products, too."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Needed:
     """(j1, l1) -> channels whose first-order field is needed, in the order of the labels."""
     second: dict[tuple[int, int, int, int], tuple[str, ...]]
     """(j1, l1, j2, l2) -> channels whose second-order field is needed, in the order of the labels."""
+    products: bool
+    """Whether products at the atoms are needed."""
     columns: IntArray
     """All columns that come out of it, ascending: those asked for, and those that come with them."""
 
@@ -48,7 +50,7 @@ class Needed:
 
 def block_of(label: FeatureLabel) -> Block:
     """The block that a column belongs to."""
-    if label.order == 0:
+    if label.order == 0 or label.center is not None:
         return (label.channel,)
     if label.order == 1:
         return (label.channel, label.j1, label.l1)
@@ -76,21 +78,24 @@ def needed(labels: Sequence[FeatureLabel], columns: Iterable[int]) -> Needed:
     wanted = sorted({int(column) for column in columns})
     if wanted and not 0 <= wanted[0] <= wanted[-1] < len(labels):
         raise ConfigError(f"column {wanted[0] if wanted[0] < 0 else wanted[-1]} is not among {len(labels)}")
-    order = {channel: i for i, channel in enumerate(dict.fromkeys(label.channel for label in labels))}
+    of_integrals = [label for label in labels if label.center is None]
+    order = {channel: i for i, channel in enumerate(dict.fromkeys(label.channel for label in of_integrals))}
     first: dict[tuple[int, int], set[str]] = {}
     second: dict[tuple[int, int, int, int], set[str]] = {}
+    products = [labels[column] for column in wanted if labels[column].center is not None]
     for label in (labels[column] for column in wanted):
-        if label.j1 is None or label.l1 is None:
+        if label.center is not None or label.j1 is None or label.l1 is None:
             continue
         first.setdefault((label.j1, label.l1), set()).add(label.channel)
         if label.j2 is not None and label.l2 is not None:
             second.setdefault((label.j1, label.l1, label.j2, label.l2), set()).add(label.channel)
-    computed: set[Block] = {(c,) for c in order}
+    computed: set[Block] = {(c,) for c in order} | {block_of(label) for label in products}
     computed |= {(c, *key) for key, channels in first.items() for c in channels}
     computed |= {(c, *key) for key, channels in second.items() for c in channels}
     all_columns = [i for i, label in enumerate(labels) if block_of(label) in computed]
     return Needed(
         first={key: tuple(sorted(first[key], key=order.__getitem__)) for key in sorted(first)},
         second={key: tuple(sorted(second[key], key=order.__getitem__)) for key in sorted(second)},
+        products=bool(products),
         columns=np.array(all_columns, dtype=np.int64),
     )

@@ -22,9 +22,10 @@ from atomscatter.errors import ConfigError
 from atomscatter.fft import Shape, TransformCache
 from atomscatter.grids import Grid
 from atomscatter.kernels import PAPER_POWERS, apply_filters, channel_moduli, power_sums
-from atomscatter.labels import FeatureLabel, feature_labels, second_scales
+from atomscatter.labels import PRODUCTS, FeatureLabel, feature_labels, product_labels, second_scales
 from atomscatter.needed import Needed, needed
 from atomscatter.origin import from_origin, moving_origin
+from atomscatter.products import Products
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
@@ -38,7 +39,10 @@ Shapes = list[list[Shape]]
 
 _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 _SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 2e-9  # for estimated_seconds; an AMD EPYC of 2026
+_SETTINGS = {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin", "products"}
 MAX_SCALES = 8
+MAX_PRODUCTS = 50_000
+DEFAULT_PRODUCTS = Products()
 
 
 class Scattering:
@@ -60,6 +64,8 @@ class Scattering:
         origin: where the grids begin. "atoms": at a point that moves with the atoms
             (:mod:`atomscatter.origin`), so that translating a structure changes nothing but last digits.
             "cell": at the corner of the cell.
+        products: which products of wavelet fields at the atoms to append (:mod:`atomscatter.products`):
+            features that need no grid. None: no products.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
@@ -80,6 +86,7 @@ class Scattering:
         grid: Grid | None = None,
         precision: Precision = "single",
         origin: Origin = "atoms",
+        products: Products | None = DEFAULT_PRODUCTS,
     ) -> None:
         self.beta = float(beta)
         self.scales = int(scales)
@@ -89,6 +96,7 @@ class Scattering:
         self.grid = Grid() if grid is None else grid
         self.precision = precision
         self.origin = origin
+        self.products = products
         self._check()
         self.species = channel_species(self.channels)
         self._nuclear_charges = np.array([float(atomic_numbers[s]) for s in self.species])
@@ -111,7 +119,14 @@ class Scattering:
     @cached_property
     def labels(self) -> tuple[FeatureLabel, ...]:
         """One label for each feature column, in order."""
-        return feature_labels([c.name for c in self.channels], self.scales, self.n, self.powers)
+        integrals = feature_labels([c.name for c in self.channels], self.scales, self.n, self.powers)
+        return integrals + self._product_labels
+
+    @cached_property
+    def _product_labels(self) -> tuple[FeatureLabel, ...]:
+        if self.products is None:
+            return ()
+        return product_labels(self.species, len(self.products.widths), self.products.n)
 
     @cached_property
     def _everything(self) -> Needed:
@@ -124,7 +139,10 @@ class Scattering:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Everything that decides the features, as plain JSON values."""
+        """Everything that decides the features, as plain JSON values.
+
+        ``products`` is only there where they are: earlier configurations and their hashes stay as they were.
+        """
         return {
             "beta": self.beta,
             "scales": self.scales,
@@ -134,6 +152,7 @@ class Scattering:
             "grid": self.grid.to_dict(),
             "precision": self.precision,
             "origin": self.origin,
+            **({} if self.products is None else {"products": self.products.to_dict()}),
         }
 
     @property
@@ -145,10 +164,11 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong.
 
-        One without ``origin`` is older than that setting: its grids stay in the cell.
+        One without ``origin`` is older than that setting: its grids stay in the cell. One without
+        ``products`` has none.
         """
-        settings = {"origin": "cell", **config}
-        unknown = set(settings) - {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin"}
+        settings = {"origin": "cell", "products": None, **config}
+        unknown = set(settings) - _SETTINGS
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
         try:
@@ -156,6 +176,8 @@ class Scattering:
                 settings["channels"] = [Channel(c["name"], dict(c["weights"])) for c in settings["channels"]]
             if "grid" in settings:
                 settings["grid"] = Grid.from_dict(settings["grid"])
+            if settings.get("products") is not None:
+                settings["products"] = Products.from_config(settings["products"])
             return cls(**settings)
         except (TypeError, KeyError, ValueError) as error:
             if isinstance(error, ConfigError):
@@ -177,8 +199,9 @@ class Scattering:
         """Rough time of :meth:`features` on one core, the same on every machine; they may differ severalfold.
 
         Each field costs a call, and something for each point; the paper's four powers cost what another does.
+        Products cost little beside the fields.
         """
-        n_fields = self.n_features / len(self.powers)
+        n_fields = (self.n_features - len(self._product_labels)) / len(self.powers)
         return n_fields * (_SECONDS_PER_FIELD + _SECONDS_PER_POINT * self.grid_points(atoms))
 
     def features(self, atoms: Atoms, *, only: Needed | None = None, origin: Origin | None = None) -> Float:
@@ -212,7 +235,10 @@ class Scattering:
         per_atom = float(atoms.get_volume()) / len(atoms)
         wanted = self._everything if only is None else only
         first, second = self._integrals(density, sources, targets, per_atom, wanted)
-        return np.concatenate([self._zeroth_order(atoms).ravel(), first, second])
+        features = [self._zeroth_order(atoms).ravel(), first, second]
+        if self.products is not None:
+            features.append(self._at_atoms(self.products, atoms, wanted))
+        return np.concatenate(features)
 
     def _grids(self, lengths: Float) -> tuple[Shapes, Shapes]:
         """Grids of first and second order for a cell with edges of these lengths, and room for them."""
@@ -355,6 +381,13 @@ class Scattering:
             density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
         return (density / float(atoms.get_volume())).astype(self._complex, copy=False)
 
+    def _at_atoms(self, products: Products, atoms: Atoms, wanted: Needed) -> Float:
+        """Products at the atoms, shape (n_products,); 0 where none is wanted."""
+        if not wanted.products:
+            return np.zeros(len(self._product_labels))
+        species = np.searchsorted(self._nuclear_charges, atoms.numbers)
+        return products.features(atoms.positions, atoms.cell.array, species, len(self.species))
+
     def _structure_factors(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:
         """Structure factors sum over atoms of exp(-i omega . R) of each species (equation B1, f = 1).
 
@@ -393,6 +426,14 @@ class Scattering:
         names = [c.name for c in self.channels]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"channels need distinct names, not {names}")
+        if PRODUCTS in names:
+            raise ConfigError(f"a channel cannot be called {PRODUCTS!r}")
+        n_species = len(channel_species(self.channels))
+        if self.products is not None and self.products.count(n_species) > MAX_PRODUCTS:
+            raise ConfigError(
+                f"products of {n_species} species and {len(self.products.widths)} widths would be "
+                f"{self.products.count(n_species)} features; at most {MAX_PRODUCTS}"
+            )
 
 
 def _check_origin(origin: str) -> None:

@@ -24,7 +24,7 @@ MAX_N = 4
 
 
 @nb.njit(cache=True)
-def _solid_harmonics(x: float, y: float, z: float, n: int, out: Float) -> None:
+def solid_harmonics(x: float, y: float, z: float, n: int, out: Float) -> None:
     """Write S_lm(x, y, z) for all l < n into out, l-major: n*n values."""
     out[0] = 1.0
     if n > 1:
@@ -64,7 +64,7 @@ def _fill(
                 if square > cutoff * cutoff:
                     out[:, i, j, k] = 0.0
                     continue
-                _solid_harmonics(x, y, z, n, solid)
+                solid_harmonics(x, y, z, n, solid)
                 radial = math.exp(-0.5 * square)
                 for angular in range(n - 1, -1, -1):
                     for m in range(angular * angular, (angular + 1) * (angular + 1)):

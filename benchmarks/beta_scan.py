@@ -98,7 +98,7 @@ def row(name, atoms):
 def scattering(beta, options):
     # Double: of the widest of these wavelets a cell holds only the tail, which single precision rounds away.
     grid = Grid.from_dict(options["grid"])
-    return Scattering(beta=beta, scales=options["scales"], grid=grid, precision="double")
+    return Scattering(beta=beta, scales=options["scales"], grid=grid, precision="double", products=None)
 
 
 def chunk_file(cache, beta, start):
@@ -191,7 +191,7 @@ def read_features(cache, beta, count):
 
 def columns(scales, computed):
     """Which feature columns of the ``computed`` scales belong to the first ``scales``."""
-    labels = Scattering(scales=computed).labels
+    labels = Scattering(scales=computed, products=None).labels
     return np.flatnonzero(
         [max(x for x in (label.j1, label.j2, 0) if x is not None) < scales for label in labels]
     )

@@ -76,6 +76,16 @@ def write_results(name, markdown, data, folder=RESULTS):
     print(f"wrote {folder / name}.md and .json")
 
 
+def transform_line(config):
+    """A transform in a few words."""
+    products = config.get("products")
+    at_atoms = ""
+    if products is not None:
+        widths = ", ".join(f"{w:g}" for w in products["widths"])
+        at_atoms = f", products at the atoms of widths {widths} Å with l < {products['n']}"
+    return f"β {config['beta']} Å, {config['scales']} scales{at_atoms}"
+
+
 def write_atomically(path, write):
     """Call write(file) on a temporary file beside ``path`` and rename it: a file that exists is complete."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common
 import numpy as np
-from common import machine, machine_line, table, write_results
+from common import machine, machine_line, table, transform_line, write_results
 from error_tables import (
     error_table,
     errors,
@@ -72,7 +72,7 @@ class Study:
     data: TrainingData
     sets: Sets
     features: dict[str, np.ndarray]
-    settings: FitSettings
+    settings: FitSettings  # the paper's
 
     @property
     def fold_of_path(self) -> np.ndarray:
@@ -82,7 +82,7 @@ class Study:
     @cached_property
     def paper(self) -> Ensemble:
         """The paper's fit."""
-        return self.trained(self.data, replace(self.settings, invariance=0.0))
+        return self.trained(self.data, self.settings)
 
     def trained(self, data: TrainingData, settings: FitSettings) -> Ensemble:
         ensemble, report = train_on(data, settings)
@@ -120,18 +120,12 @@ def paper(study: Study) -> Outcome:
     return study.outcome(study.paper)
 
 
-def with_invariance(weight: float) -> Callable[[Study], Outcome]:
-    def predict(study: Study) -> Outcome:
-        return study.outcome(study.trained(study.data, replace(study.settings, invariance=weight)))
-
-    return predict
-
-
-def with_channels(share: float) -> Callable[[Study], Outcome]:
-    """Each model sees this share of the channels; with the package's weight of invariance."""
+def with_settings(**changes: float) -> Callable[[Study], Outcome]:
+    """The paper's fit with other settings; with the package's weight of invariance, if none is given."""
 
     def predict(study: Study) -> Outcome:
-        return study.outcome(study.trained(study.data, replace(study.settings, channel_share=share)))
+        settings = replace(study.settings, invariance=FitSettings.invariance)
+        return study.outcome(study.trained(study.data, replace(settings, **changes)))
 
     return predict
 
@@ -205,7 +199,7 @@ def without_near_duplicates(near: float) -> Callable[[Study], Outcome]:
 
     def predict(study: Study) -> Outcome:
         part = apart(study.data, near)
-        ensemble = study.trained(part, replace(study.settings, invariance=0.0))
+        ensemble = study.trained(part, study.settings)
         size = f"{mean_size(ensemble)} ({len(part.energies)} structures)"
         return Outcome(study.predicted(ensemble), size)
 
@@ -261,12 +255,15 @@ def by_groups(study: Study) -> Outcome:
 
 OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "the paper's": paper,
-    "invariance 10": with_invariance(10.0),
-    "invariance 50 (default of the package)": with_invariance(FitSettings.invariance),
-    "invariance 100": with_invariance(100.0),
-    "invariance 400": with_invariance(400.0),
-    "invariance 50, 2 of 5 channels": with_channels(0.4),
-    "invariance 50, 3 of 5 channels": with_channels(0.6),
+    "invariance 10": with_settings(invariance=10.0),
+    "invariance 50": with_settings(),
+    "invariance 100": with_settings(invariance=100.0),
+    "invariance 400": with_settings(invariance=400.0),
+    "invariance 50, size factor 1.5": with_settings(size_factor=1.5),
+    "invariance 50, 40 % of the channels": with_settings(channel_share=0.4),
+    "invariance 50, half of the channels": with_settings(channel_share=0.5),
+    "invariance 50, 60 % of the channels": with_settings(channel_share=0.6),
+    "invariance 50, half of the channels, size factor 1.5": with_settings(channel_share=0.5, size_factor=1.5),
     "median of the models": median,
     "models weighted by out-of-bag error": out_of_bag_weights,
     "least squares on columns of a tenth of the models": of_chosen(0.1, ridge=False),
@@ -292,20 +289,22 @@ def read_study(given: argparse.Namespace) -> Study:
     if bad or not np.allclose([s.energy / len(s.atoms) for s in paths], data.energies, rtol=0, atol=1e-9):
         raise SystemExit(f"the files {files} are not what the stores were made of")
     others, features = other_sets(given.reference, stores, data.scattering_config)
-    settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features)
+    settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features, invariance=0.0)
     sets = Sets.deal({"paths": paths, **others}, settings.folds, settings.seed)
     return Study(data, sets, {"paths": data.features, **features}, settings)
 
 
 def page(rows, about, study: Study) -> str:
     config, settings = study.data.scattering_config, study.settings
+    products = config.get("products")
+    products_note = "of five" if products is None else "of five, and products as a sixth"
     moved = [[row["fit"], *(1000 * m for m in row["moves"].values())] for row in rows if "moves" in row]
     return f"""# Changes of the fit, each alone
 
 {machine_line(about)}
 
 {len(study.data.energies)} structures of {len(study.sets.fold_of_path)} relaxation paths,
-β {config["beta"]} Å, {config["scales"]} scales, {study.data.features.shape[1]} features;
+{transform_line(config)}, {study.data.features.shape[1]} features;
 {settings.folds} x {settings.bootstraps} models, at most {settings.max_features} features ({4 * MAX_GROUPS} in
 groups).
 Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
@@ -317,7 +316,8 @@ Without near-duplicates: of each path, only structures whose energy differs by s
 one kept, and the last of all, so that the slow end of a path weighs as its energies spread; errors are over
 all structures. Groups: the columns of
 one invariant that differ in the power q only enter together. Of channels: each model sees columns of so many
-of the five, drawn anew for each, and order 0 of all.
+({products_note}), drawn anew for each, and order 0 of all. Size factor: features of a model as a
+multiple of the number that is best for it alone.
 
 RMSE, meV/atom
 
@@ -352,10 +352,11 @@ def main() -> None:
     parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
     parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
     parser.add_argument("--results", type=Path, default=common.RESULTS)
+    parser.add_argument("--name", default="fit_options", help="of the page")
     given = parser.parse_args()
     study = read_study(given)
     stored, same = (
-        given.results / "fit_options.json",
+        given.results / f"{given.name}.json",
         {
             "data_hash": study.data.data_hash,
             "scattering": study.data.scattering_config,
@@ -375,7 +376,7 @@ def main() -> None:
         about = machine("ray", "numba")
         shown = [rows[option] for option in OPTIONS if option in rows]
         data = {"machine": about, "of": same, "rows": shown}
-        write_results("fit_options", page(shown, about, study), data, given.results)
+        write_results(given.name, page(shown, about, study), data, given.results)
 
 
 if __name__ == "__main__":

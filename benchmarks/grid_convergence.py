@@ -53,6 +53,7 @@ GRIDS = {
 }
 WORKING_RANGE = 3.0
 STATISTICS = ("largest", "99 %", "median")
+NO_GRID = "products"
 
 
 def scattering_like(scattering, grid):
@@ -81,16 +82,20 @@ def too_large(scattering, atoms):
     integers = np.array([h for h in np.ndindex(5, 5, 5) if h != (2, 2, 2)]) - 2
     frequencies = 2 * np.pi * integers @ np.linalg.inv(atoms.cell.array).T
     lowest = np.linalg.norm(frequencies, axis=1).min()
-    largest = np.array([max(label.j1 or 0, label.j2 or 0) for label in scattering.labels])
+    largest = np.array(
+        [-np.inf if label.center else max(label.j1 or 0, label.j2 or 0) for label in scattering.labels]
+    )
     return 2.0**largest * scattering.beta * lowest >= WORKING_RANGE
 
 
 def feature_errors(labels, features, exact, excluded):
     """{"order o, q": (largest, 99th percentile, median)} of |features / exact - 1|, shape (structures, F)."""
     relative = np.abs(features - exact) / np.where(exact > 0, exact, np.inf)
-    keys = np.array([f"order {label.order}, q = {label.q:.3g}" for label in labels])
+    keys = np.array(
+        [NO_GRID if label.center else f"order {label.order}, q = {label.q:.3g}" for label in labels]
+    )
     result = {}
-    for key in dict.fromkeys(k for k in keys if not k.startswith("order 0")):
+    for key in dict.fromkeys(k for k in keys if k != NO_GRID and not k.startswith("order 0")):
         values = relative[:, keys == key][~excluded[:, keys == key]]
         result[key] = [float(np.max(values)), float(np.percentile(values, 99)), float(np.median(values))]
     return result
@@ -136,7 +141,7 @@ def spacings(scattering, atoms):
 
 def study(options):
     model = Ensemble.load(options.model) if options.model else None
-    given = model.scattering if model else Scattering(beta=options.beta, scales=options.scales)
+    given = model.scattering if model else Scattering(beta=options.beta, scales=options.scales, products=None)
     base = scattering_like(given, given.grid)
     structures = chosen(options.data, options.structures)
     grids = GRIDS

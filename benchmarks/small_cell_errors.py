@@ -85,7 +85,7 @@ def study(count):
     for name, atoms, beta, scales in cases(count):
         # Double: the errors are to be the grid's.
         scattering = Scattering.for_species(
-            sorted(set(atoms.symbols)), beta=beta, scales=scales, precision="double"
+            sorted(set(atoms.symbols)), beta=beta, scales=scales, precision="double", products=None
         )
         features = scattering.features(atoms)[None]
         exact = scattering_like(scattering, FINE).features(atoms)[None]

@@ -24,7 +24,12 @@ from tests.reference.slow_scattering import slow_features
 
 STRUCTURE = amorphous_li_si(64, 11.0)
 PAPER = {"beta": 0.9, "scales": 5}  # the width and the number of scales the paper names
-PAPER_DOUBLE = {**PAPER, "precision": "double"}  # its largest scales have only the tails of filters in a cell
+INTEGRALS = {"products": None}  # the paper's features
+PAPER_DOUBLE = {
+    **PAPER,
+    **INTEGRALS,
+    "precision": "double",
+}  # its largest scales have only the tails of filters in a cell
 SLOW_GRID = (32, 32, 32)  # spacing 0.38 beta
 REAL = {"single": np.float32, "double": np.float64}
 
@@ -142,10 +147,11 @@ CASES = {
     "DScribe SOAP, 3000 coefficients": averaged_soap(12, 9),
     "DScribe SOAP, 952 coefficients": averaged_soap(8, 6),
     "this transform, package default": transform(),
-    "the same in double precision": transform(precision="double"),
+    "the same, integrals only": transform(**INTEGRALS),
+    "the same, integrals only, in double precision": transform(**INTEGRALS, precision="double"),
     "its FFTs alone, package default": ffts_alone(),
     "one pass over its fields alone, package default": one_pass(),
-    "straightforward NumPy, 56^3 grid, package default": slow(
+    "straightforward NumPy, 56^3 grid, integrals of the package default": slow(
         SLOW_DEFAULT_GRID, beta=DEFAULT.beta, scales=DEFAULT.scales
     ),
 }
@@ -157,6 +163,7 @@ CASES = {
     SOAP_3000,
     SOAP_952,
     OURS_DEFAULT,
+    DEFAULT_INTEGRALS,
     DOUBLE,
     FFTS_DEFAULT,
     PASS_DEFAULT,
@@ -199,11 +206,12 @@ def main():
         "this transform (beta 0.9) / SOAP 952": (OURS, [SOAP_952]),
         "this transform (beta 0.9) / its FFTs": (OURS, [FFTS]),
         "this transform (beta 0.9) / its FFTs and one pass": (OURS, [FFTS, PASS]),
-        "straightforward / this transform (default)": (SLOW_DEFAULT, [OURS_DEFAULT]),
-        "double precision / this transform (default)": (DOUBLE, [OURS_DEFAULT]),
+        "this transform (default) / its integrals": (OURS_DEFAULT, [DEFAULT_INTEGRALS]),
+        "straightforward / integrals (default)": (SLOW_DEFAULT, [DEFAULT_INTEGRALS]),
+        "double precision / single (integrals, default)": (DOUBLE, [DEFAULT_INTEGRALS]),
         "this transform (default) / SOAP 3000": (OURS_DEFAULT, [SOAP_3000]),
-        "this transform (default) / its FFTs": (OURS_DEFAULT, [FFTS_DEFAULT]),
-        "this transform (default) / its FFTs and one pass": (OURS_DEFAULT, [FFTS_DEFAULT, PASS_DEFAULT]),
+        "integrals (default) / their FFTs": (DEFAULT_INTEGRALS, [FFTS_DEFAULT]),
+        "integrals (default) / their FFTs and one pass": (DEFAULT_INTEGRALS, [FFTS_DEFAULT, PASS_DEFAULT]),
     }
     counted = []
     for name, settings, ffts, one in (

@@ -24,8 +24,8 @@ def featurize(
         Path | None,
         typer.Option(
             help="TOML or JSON file with settings of the transform: beta (Angstrom), scales, n, powers, "
-            "grid, precision, origin, species. Default: those of atomscatter.Scattering, with the elements "
-            "of the data.",
+            "grid, precision, origin, products, species. Default: those of atomscatter.Scattering, with the "
+            "elements of the data.",
             show_default=False,
         ),
     ] = None,

@@ -109,6 +109,7 @@ class TransformFile(BaseModel):
     grid: dict[str, Any] | None = None
     precision: str | None = None
     origin: str | None = None
+    products: bool | dict[str, Any] | None = None
     species: list[str] | None = None
 
 
@@ -139,7 +140,8 @@ def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | 
 
 
 def read_config(path: Path) -> TransformFile:
-    """A TOML or JSON file with the keys beta, scales, n, powers, grid, precision, origin, species.
+    """A TOML or JSON file with the keys beta, scales, n, powers, grid, precision, origin, products,
+    species.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value in it is wrong; the message names both.

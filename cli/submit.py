@@ -95,6 +95,14 @@ def featurize(
     beta: Annotated[float | None, _optional("Width of the wavelets, Angstrom (0.2 to 2).")] = None,
     scales: Annotated[int | None, _optional("Number of scales (1 to 8).")] = None,
     precision: Annotated[str | None, _optional("Of the fields: single (default) or double.")] = None,
+    products: Annotated[
+        bool | None,
+        typer.Option(
+            "--products/--no-products",
+            help="Whether to compute products at the atoms, too. Default: they are computed.",
+            show_default=False,
+        ),
+    ] = None,
     copies: Annotated[
         float | None,
         _optional("Share of structures, 0 to 1, featurized again elsewhere on the grids. Default: 0.4."),
@@ -107,7 +115,7 @@ def featurize(
     quiet: options.Quiet = False,
 ) -> None:
     """Compute features of a data set; the id of the job is that of the store, for train."""
-    given = {"beta": beta, "scales": scales, "precision": precision, "copies": copies}
+    given = {"beta": beta, "scales": scales, "precision": precision, "products": products, "copies": copies}
     upload = Upload(data, dataset, path_key, energy_key)
     _run("featurize", given, file, Where(address, state), Showing(detach, as_json, quiet), upload)
 
@@ -132,6 +140,14 @@ def train(
     channel_share: Annotated[
         float | None, _optional("Share of the channels that each bagged model sees. Default: 1.")
     ] = None,
+    products: Annotated[
+        bool | None,
+        typer.Option(
+            "--products/--no-products",
+            help="Whether products at the atoms may be selected. Default: they may.",
+            show_default=False,
+        ),
+    ] = None,
     references: options.References = None,
     file: File = None,
     address: JobsAddress = None,
@@ -152,6 +168,7 @@ def train(
         "invariance": invariance,
         "size_factor": size_factor,
         "channel_share": channel_share,
+        "products": products,
         "references": options.parse_references(references),
     }
     _run("train", given, file, Where(address, state), Showing(detach, as_json, quiet))

@@ -50,6 +50,7 @@ class FeaturizeParameters(Strict):
     beta: float | None = Field(None, ge=0.2, le=2, description="Width of the wavelets, Angstrom.")
     scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
     precision: Literal["single", "double"] = Field("single", description="Of the fields.")
+    products: bool = Field(True, description="Whether to compute products at the atoms, too.")
     copies: float = Field(
         0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."
     )
@@ -74,6 +75,7 @@ class TrainParameters(Strict):
     channel_share: float = Field(
         1.0, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
     )
+    products: bool = Field(True, description="Whether products at the atoms may be selected.")
     references: dict[Element, Finite] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )

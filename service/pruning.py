@@ -27,6 +27,8 @@ MAX_ROWS = 20_000
 CURVE_POINTS = 40
 CELL = 11.0
 """Side (Angstrom) of the cubic cell that the costs of blocks are counted for."""
+_FIELDS_OF_PRODUCTS = 30
+"""Products at the atoms take about as long as so many fields on the finest grid."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,13 @@ class Pruning:
         scattering = self.ensemble.scattering
         lengths = np.full(3, CELL)
         labels = [scattering.labels[columns[0]] for columns in self._blocks]
-        have = {(labels[b].j1, labels[b].l1) for b in chosen}
+        have = {(labels[b].j1, labels[b].l1) for b in chosen if labels[b].center is None}
         costs = np.zeros(len(labels))
         for i, label in enumerate(labels):
+            if label.center is not None:
+                finest = scattering.grid.first_points(lengths, scattering.beta, 0, 0)
+                costs[i] = _FIELDS_OF_PRODUCTS * math.prod(finest)
+                continue
             j1, l1 = int(label.j1 or 0), int(label.l1 or 0)
             first = math.prod(scattering.grid.first_points(lengths, scattering.beta, j1, l1))
             costs[i] = first

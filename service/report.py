@@ -211,7 +211,7 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"{errors['n_selected_std']:.0f}, at most {settings['max_features']} |",
         f"| transform | beta {scattering['beta']} Angstrom, {scattering['scales']} scales, "
         f"n = {scattering['n']}, powers {', '.join(f'{q:.4g}' for q in scattering['powers'])}, "
-        f"{scattering['precision']} precision, {_origin(scattering)} |",
+        f"{scattering['precision']} precision, {_origin(scattering)}{_products(scattering)} |",
         f"| transform hash | `{card['scattering_hash'][:16]}` |",
         f"| reference energies (eV/atom) | {_references(card.get('reference_energies'))} |",
         f"| error on held-out paths (meV/atom) | RMSE {_mev(errors, 'rmse')}, MAE {_mev(errors, 'mae')} |",
@@ -243,6 +243,14 @@ def _channels(settings: Mapping[str, Any]) -> str:
 def _origin(scattering: Mapping[str, Any]) -> str:
     moving = scattering.get("origin", "cell") == "atoms"  # which earlier versions do not have
     return "grids move with the atoms" if moving else "grids stay in the cell"
+
+
+def _products(scattering: Mapping[str, Any]) -> str:
+    products = scattering.get("products")
+    if products is None:
+        return ""
+    widths = ", ".join(f"{width:g}" for width in products["widths"])
+    return f", products at the atoms of widths {widths} Angstrom, n = {products['n']}"
 
 
 def _mev(errors: Mapping[str, Any], name: str) -> str:

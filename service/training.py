@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, DataError, ModelError
+from atomscatter.labels import PRODUCTS
 from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, number_of_channels
@@ -254,12 +255,15 @@ class FitSettings:
     it costs in accuracy is in benchmarks/results/paper.md. 0: the paper's fit."""
     size_factor: float = 1.0
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
-    ``max_features``. An average may gain from larger models than are best alone
-    (benchmarks/results/peers.md). 1: the paper's fit."""
+    ``max_features``. What larger models than are best alone change is in
+    benchmarks/results/fit_options.md. 1: the paper's fit."""
     channel_share: float = 1.0
     """Share of the channels that a model sees, drawn anew for each model; features of order 0, which carry
-    the composition, are seen by all. 0.4 helps under strain and costs on larger cells
-    (benchmarks/results/fit_options.md). 1: the paper's fit. Without randomisation models see all."""
+    the composition, are seen by all. Products at the atoms are a channel of their own. 0.5 helps on
+    diffusion and barriers and costs on larger cells (benchmarks/results/fit_options.md). 1: the paper's fit.
+    Without randomisation models see all."""
+    products: bool = True
+    """Whether products at the atoms may be chosen, where the features have some. False: the paper's fit."""
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
@@ -282,6 +286,13 @@ class FitSettings:
     def models_per_fold(self) -> int:
         """Models for each test fold."""
         return self.bootstraps if self.selection == "bagged" else NESTED_SPLITS
+
+    def columns(self, data: TrainingData) -> IntArray:
+        """Columns of the features that models may choose, ascending."""
+        allowed = data.feature_orders <= int(self.orders[-1])
+        if not self.products and data.feature_channels is not None:
+            allowed &= data.feature_channels != PRODUCTS
+        return np.flatnonzero(allowed)
 
     def n_channels_seen(self, n_channels: int) -> int:
         """Channels that a model sees."""

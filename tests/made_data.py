@@ -9,11 +9,13 @@ import pytest
 
 import workers.train as train_module
 from atomscatter.ensemble import Ensemble
+from atomscatter.products import Products
 from atomscatter.scattering import Scattering
 from service.training import FitSettings, training_data
 from workers.fit_worker import FitWorker
 
-SCATTERING = Scattering(beta=1.0, scales=2, n=1, powers=(1.0, 2.0))  # 60 features
+# 60 integrals and 10 products
+SCATTERING = Scattering(beta=1.0, scales=2, n=1, powers=(1.0, 2.0), products=Products((1.0,), 1))
 
 
 @dataclass

@@ -24,6 +24,7 @@ import structlog
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import AtomscatterError, BusyStoreError
+from atomscatter.products import Products
 from atomscatter.scattering import Scattering
 from service import evaluation
 from service.copies import with_translated_copies
@@ -131,7 +132,9 @@ class _Run:
         structures = self._state.datasets().structures(wanted.dataset)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
         settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}
-        scattering = Scattering.for_species(elements, **{k: v for k, v in settings.items() if v is not None})
+        given = {k: v for k, v in settings.items() if v is not None}
+        products = Products() if wanted.products else None
+        scattering = Scattering.for_species(elements, **given, products=products)
         rows = with_translated_copies(structures, wanted.copies)
         store = self._state.store(self._request.id)
         store.parent.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,7 @@ def train(
     invariance: float = FitSettings.invariance,
     size_factor: float = FitSettings.size_factor,
     channel_share: float = FitSettings.channel_share,
+    products: bool = FitSettings.products,
     references: Mapping[str, float] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Ensemble, TrainingReport]:
@@ -87,6 +88,7 @@ def train(
         invariance=invariance,
         size_factor=size_factor,
         channel_share=channel_share,
+        products=products,
     )
     return train_on(
         training_data(stores),
@@ -127,7 +129,7 @@ def train_on(
     row_order, offsets, compositions = sort_by_path(data, n_conditions)
     path_fold = path_folds(compositions, settings.folds, settings.seed)
     _require_training_paths(path_fold, settings)
-    columns = np.flatnonzero(data.feature_orders <= (1 if settings.orders == "0-1" else 2))
+    columns = settings.columns(data)
     X, scales = design_matrix(data, settings.invariance, row_order, columns)
     problem = Problem(
         y=np.concatenate([data.energies, np.zeros(n_conditions)])[row_order],

@@ -128,6 +128,7 @@ def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     card = client.get(f"/v1/models/{model}").json()
     assert {name: card["training"]["settings"][name] for name in fit} == fit
     assert {name: card["scattering"][name] for name in TRANSFORM} == TRANSFORM
+    assert card["scattering"]["products"]["n"] == 4
     assert job["result"]["rmse_mev_per_atom"] > 0
     assert model in client.get("/v1/models").json()["models"]
     assert client.get(f"/v1/models/{model}/report/parity").headers["content-type"] == "image/png"

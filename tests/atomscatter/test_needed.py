@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError
-from atomscatter.labels import feature_labels
+from atomscatter.labels import feature_labels, product_labels
 from atomscatter.needed import block_of, columns_by_block, needed
 
 POWERS = (1.0, 4 / 3, 5 / 3, 2.0)
@@ -69,6 +69,20 @@ def test_blocks_part_the_columns() -> None:
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(LABELS)))
     assert {len(columns) for columns in parts.values()} == {len(POWERS)}
     assert all(block_of(LABELS[i]) == block for block, columns in parts.items() for i in columns)
+
+
+def test_all_products_come_together() -> None:
+    labels = (*LABELS, *product_labels(("Li", "Si"), 2, 3))
+    products = list(range(len(LABELS), len(labels)))
+    found = needed(labels, [products[7]])
+    assert found.products
+    assert found.first == found.second == {}
+    order0 = [i for i, label in enumerate(labels) if label.order == 0]
+    assert found.columns.tolist() == order0 + products
+    assert not needed(labels, range(len(LABELS))).products
+    assert [block for block in columns_by_block(labels) if block not in columns_by_block(LABELS)] == [
+        ("products",)
+    ]
 
 
 @pytest.mark.parametrize("bad", [-1, len(LABELS)])

@@ -67,7 +67,7 @@ def test_default_grid_agrees_with_the_slow_reference(case):
     expected = slow_features(
         atoms, beta=beta, scales=scales, shape=reference_grid(atoms, 0.25 * beta), species=species
     )
-    scattering = Scattering.for_species(species, beta=beta, scales=scales)
+    scattering = Scattering.for_species(species, beta=beta, scales=scales, products=None)
     # With the only atom on a point of the grids, the reference's own error would count.
     features = scattering.features(atoms, origin="cell" if len(atoms) == 1 else None)
     assert_within(scattering.labels, features, expected)
@@ -86,7 +86,7 @@ def test_five_scales_agree_with_the_slow_reference():
     expected = slow_features(
         atoms, shape=reference_grid(atoms, 0.45 * 0.36), channels=[VALENCE.weights], **FIVE_SCALES
     )
-    scattering = Scattering(channels=[VALENCE], **FIVE_SCALES)
+    scattering = Scattering(channels=[VALENCE], **FIVE_SCALES, products=None)
     features = scattering.features(atoms)
     assert scattering.n_features == 4 + 60 + 684
     assert (features > 0).all()
@@ -106,7 +106,7 @@ def test_fine_grid_converges_to_the_slow_reference():
     """Not only within the tolerance of a cheap grid: towards the same limit. One channel, as above."""
     atoms = structure("Li2Si3", TRICLINIC, seed=3)
     expected = slow_features(atoms, beta=0.5, scales=2, shape=(54, 54, 60), channels=[VALENCE.weights])
-    fine = Scattering(beta=0.5, scales=2, channels=[VALENCE], grid=FINE, precision="double")
+    fine = Scattering(beta=0.5, scales=2, channels=[VALENCE], grid=FINE, precision="double", products=None)
     features = fine.features(atoms)
     assert_within(fine.labels, features, expected, FINE_GRID)
     assert np.median(relative_errors(features, expected)) < MEDIAN / 30
@@ -114,7 +114,7 @@ def test_fine_grid_converges_to_the_slow_reference():
 
 @pytest.mark.parametrize(("scales", "count"), [(3, 1640), (4, 2600), (5, 3740)])
 def test_labels_are_those_of_the_reference_in_its_order(scales, count):
-    scattering = Scattering(scales=scales)
+    scattering = Scattering(scales=scales, products=None)
     names = [channel.name for channel in scattering.channels]
     labels = [(x.order, names.index(x.channel), x.j1, x.l1, x.j2, x.l2, x.q) for x in scattering.labels]
     assert labels == slow_labels(scales, 5)
@@ -126,7 +126,7 @@ def test_labels_are_those_of_the_reference_in_its_order(scales, count):
 
 def test_order_zero_by_hand():
     """Three lithium atoms and one silicon atom, equation (5): channels Li, Si, valence, core, kinetic."""
-    scattering = Scattering(scales=1)
+    scattering = Scattering(scales=1, products=None)
     features = scattering.features(structure("Li3Si", CUBIC, seed=1))[:20]
     by_hand = [
         # q = 1, 4/3, 5/3, 2
@@ -163,7 +163,7 @@ def parseval(atoms, weights, beta, scale, l, cutoff):  # noqa: E741
 @pytest.mark.parametrize("cell", [CUBIC, ORTHORHOMBIC, TRICLINIC], ids=["cubic", "orthorhombic", "triclinic"])
 def test_order_one_q_two_is_the_sum_of_parseval(cell, grid):
     atoms = structure("Li3Si4", cell, seed=5)
-    scattering = Scattering(beta=0.5, scales=2, grid=grid, precision="double")
+    scattering = Scattering(beta=0.5, scales=2, grid=grid, precision="double", products=None)
     features = scattering.features(atoms)
     weights = {channel.name: channel.weights for channel in scattering.channels}
     checked = 0
@@ -236,7 +236,7 @@ ONE_ATOM = Atoms("Si", positions=[[0.3, 0.4, 0.2]], cell=[12.0, 12.0, 12.0], pbc
 
 def test_one_atom_first_order_q_two_in_closed_form():
     """f^2 / (2 pi^2) 8^-j times the integral of k^(2(4-l)+2) exp(-beta^2 k^2): a gamma function."""
-    scattering = Scattering(beta=0.5, scales=2, grid=Grid(cutoff=8.0), precision="double")
+    scattering = Scattering(beta=0.5, scales=2, grid=Grid(cutoff=8.0), precision="double", products=None)
     features = scattering.features(ONE_ATOM)
     for label, feature in zip(scattering.labels, features, strict=True):
         if (label.order, label.channel, label.q) == (1, "Si", 2.0):
@@ -248,7 +248,7 @@ def test_one_atom_first_order_q_two_in_closed_form():
 def test_one_atom_first_order_by_radial_quadrature():
     """The integral of |f psi_j|^q over all space for each q, exact between the nodes of the wavelet."""
     grid = Grid(cutoff=6.0, first=((3.0,),), growth=1.0)
-    scattering = Scattering(beta=0.5, scales=2, grid=grid, precision="double", origin="cell")
+    scattering = Scattering(beta=0.5, scales=2, grid=grid, precision="double", origin="cell", products=None)
     features = scattering.features(ONE_ATOM)
     for label, feature in zip(scattering.labels, features, strict=True):
         if (label.order, label.channel) != (1, "Si"):
@@ -266,7 +266,7 @@ def test_one_atom_first_order_by_radial_quadrature():
 def test_one_atom_second_order_by_radial_transforms():
     """Around one atom the first-order map is radial: so order 2 needs one-dimensional transforms only."""
     grid = Grid(cutoff=6.0, first=((3.0,),), second=((2.0,),), growth=1.0)
-    scattering = Scattering(beta=0.5, scales=1, grid=grid, origin="cell")
+    scattering = Scattering(beta=0.5, scales=1, grid=grid, origin="cell", products=None)
     features = scattering.features(ONE_ATOM)
     r, k = np.linspace(0, 6.0, 3001), np.linspace(0, 30.0, 3001)
     bessel = [spherical_jn(l, np.outer(k, r)) for l in range(3)]  # noqa: E741

@@ -158,6 +158,9 @@ def test_energies_under_another_key(tmp_path: Path, workplace: Workplace) -> Non
         ('{"scales": "four"}', "c.json", "scales"),
         ("powers = 2", "c.toml", "powers"),
         ('species = ["Li"]', "c.toml", "Si"),
+        ('products = "all"', "c.toml", "products"),
+        ("products = {widths = [0.5, -1]}", "c.toml", "widths"),
+        ("[products]\nradius = 3", "c.toml", "radius"),
     ],
 )
 def test_featurize_configuration(content: str, name: str, message: str, tmp_path: Path) -> None:

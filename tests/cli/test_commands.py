@@ -78,8 +78,10 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
     card = (report / "card.md").read_text()
     assert "held-out paths (meV/atom)" in card
     assert "features per model (M* times 1.5)" in card
-    assert "single precision, grids move with the atoms" in card
-    assert "orders 0-2, 3 of 5 channels for each model, seed 0" in card
+    assert (
+        "single precision, grids move with the atoms, products at the atoms of widths 0.57, 0.8, 1.6" in card
+    )
+    assert "orders 0-2, 4 of 6 channels for each model, seed 0" in card
 
 
 def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:

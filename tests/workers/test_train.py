@@ -12,6 +12,7 @@ import workers.train as train_module
 from atomscatter.channels import channels_for
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, FitError
+from atomscatter.labels import PRODUCTS
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.scattering import Scattering
 from service.training import FitSettings, TrainingData, training_data
@@ -317,6 +318,18 @@ def test_a_model_sees_its_share_of_the_channels(trained) -> None:
     full = replace(SETTINGS, selection="full", max_features=6)
     nested = [train_on(data, replace(full, channel_share=s), workers=1)[0] for s in (0.2, 1.0)]
     np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
+
+
+def test_products_may_be_left_out(trained) -> None:
+    data, with_products, _ = trained
+    channels = np.where(data.feature_channels == "e", PRODUCTS, data.feature_channels)
+    data = replace(data, feature_channels=channels)
+    every, _ = train_on(data, SETTINGS, workers=1)
+    np.testing.assert_array_equal(every.weights, with_products.weights)
+    ensemble, _ = train_on(data, replace(SETTINGS, products=False), workers=1)
+    assert not ensemble.weights[:, channels == PRODUCTS].any()
+    assert ensemble.card["settings"]["columns"] == 40 - 8 + 1
+    assert ensemble.card["settings"]["channels"] == 4
 
 
 def test_order_0_and_the_bias_are_seen_by_all_and_channels_of_zeros_are_not_drawn() -> None:
