@@ -289,7 +289,9 @@ def read_study(given: argparse.Namespace) -> Study:
     if bad or not np.allclose([s.energy / len(s.atoms) for s in paths], data.energies, rtol=0, atol=1e-9):
         raise SystemExit(f"the files {files} are not what the stores were made of")
     others, features = other_sets(given.reference, stores, data.scattering_config)
-    settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features, invariance=0.0)
+    settings = FitSettings(
+        bootstraps=given.bootstraps, max_features=given.max_features, invariance=0.0, channel_share=1.0
+    )
     sets = Sets.deal({"paths": paths, **others}, settings.folds, settings.seed)
     return Study(data, sets, {"paths": data.features, **features}, settings)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from atomscatter.labels import FeatureLabel
 from atomscatter.resampling import path_folds
 from service.evaluation import Evaluated
 from service.reading import LabelledStructure, reduced_formula
@@ -240,20 +241,29 @@ def cross_validation(sums: Sequence[Sums], U, Z, y, fold) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bagged:
-    """Atomscatter's own fit: averaged models of greedily chosen columns."""
+    """Atomscatter's own fit: averaged models of greedily chosen columns.
+
+    Attributes:
+        settings: of the fit.
+        labels: of the columns, if they are our own features: their orders and channels.
+    """
 
     settings: FitSettings
+    labels: Sequence[FeatureLabel] = ()
 
     def predict(self, sets: Sets, features: Mapping[str, np.ndarray]) -> Fitted:
         """As for Ridge; composition is one more column."""
         columns = {k: np.column_stack([sets.composition(k), x]) for k, x in features.items()}
         structures = sets.structures["paths"]
+        orders = [label.order for label in self.labels] or [0] * features["paths"].shape[1]
+        channels = np.array(["", *(label.channel for label in self.labels)]) if self.labels else None
         data = TrainingData(
             features=columns["paths"],
             energies=sets.energies("paths"),
             path_ids=tuple(s.path_id for s in structures),
             compositions=tuple(reduced_formula(s.atoms) for s in structures),
-            feature_orders=np.zeros(columns["paths"].shape[1], dtype=np.int64),
+            feature_orders=np.array([0, *orders]),
+            feature_channels=channels,
             scattering_config={},
             data_hash="",
         )

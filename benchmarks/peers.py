@@ -107,6 +107,7 @@ def peers():
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
         "POD, larger bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "larger bagged"),
+        "atomscatter's features, its fit": Peer(ours, "default"),
         "atomscatter's features, ridge": Peer(ours, "ridge"),
         "atomscatter's features, bagged OLS": Peer(ours, "bagged"),
         "atomscatter's features, larger bagged OLS": Peer(ours, "larger bagged"),
@@ -186,11 +187,13 @@ def run(peer, sets, steps, options):
     rows = rows_of_steps(len(sets["paths"]), steps)
     features = peer.features(sets, rows, options.cache)
     chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
-    bagged = FitSettings(**fit_settings(options), invariance=0.0)
+    default = FitSettings(**fit_settings(options), invariance=0.0)
+    bagged = replace(default, channel_share=1.0)
     fits = {
         "ridge": Ridge(),
         "bagged": Bagged(bagged),
         "larger bagged": Bagged(replace(bagged, size_factor=LARGER)),
+        "default": Bagged(default, Scattering().labels),
     }
     begin = time.perf_counter()
     fitted = fits[peer.fit].predict(chosen, features)
@@ -290,11 +293,12 @@ each fold. {PARENTS_NOTE} {LABELS_NOTE}
 Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
 or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
 (number of models and of columns that each one chose), composition as one more column. "Larger": each model
-has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "Integrals": our
-features without products at the atoms. "And times composition": besides the integrals, those of order 0 and 1
-times c - 1/2 and times its square, where c is the share of lithium. "Inner": DScribe's average of the
-expansion coefficients before their products are taken. "Of each species": sums over the atoms of each species
-apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
+has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "Its fit":
+bagged OLS whose models see half of the channels each, products at the atoms being one; without conditions of
+invariance. "Integrals": our features without these products. "And times composition": besides the integrals,
+those of order 0 and 1 times c - 1/2 and times its square, where c is the share of lithium. "Inner": DScribe's
+average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
+of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
 Transform: precision of our own, and origin of its grids (atoms: they move with them; cell: they stand still).
 Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
 fields.

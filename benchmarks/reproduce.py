@@ -94,7 +94,7 @@ def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
         return settings
     if variant == "integrals":
         return replace(settings, products=False)
-    paper = replace(settings, products=False, invariance=0.0)
+    paper = replace(settings, products=False, invariance=0.0, channel_share=1.0)
     if variant == "orders-0-1":
         return replace(paper, orders="0-1")
     return replace(paper, selection="full") if variant == "non-randomised" else paper
@@ -208,7 +208,8 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
         f"Transform: {transform_line(config)}, {config['precision']} precision, "
         f"origin {config.get('origin', 'cell')}; "
         f"{len(fit.columns(data))} features to choose from, "
-        f"at most {fit.max_features} features per model, invariance {fit.invariance:g}."
+        f"at most {fit.max_features} features per model, invariance {fit.invariance:g}, "
+        f"channel share {fit.channel_share:g}."
     )
 
 

@@ -138,7 +138,7 @@ def train(
         float | None, _optional("Size of the models as a multiple of the best for one alone. Default: 1.")
     ] = None,
     channel_share: Annotated[
-        float | None, _optional("Share of the channels that each bagged model sees. Default: 1.")
+        float | None, _optional("Share of the channels that each bagged model sees. Default: 0.5.")
     ] = None,
     products: Annotated[
         bool | None,

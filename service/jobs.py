@@ -73,7 +73,7 @@ class TrainParameters(Strict):
         1.0, gt=0, le=1000, description="Features of a model, as a multiple of the best number for it alone."
     )
     channel_share: float = Field(
-        1.0, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
+        0.5, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
     )
     products: bool = Field(True, description="Whether products at the atoms may be selected.")
     references: dict[Element, Finite] | None = Field(

@@ -257,11 +257,11 @@ class FitSettings:
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
     ``max_features``. What larger models than are best alone change is in
     benchmarks/results/fit_options.md. 1: the paper's fit."""
-    channel_share: float = 1.0
+    channel_share: float = 0.5
     """Share of the channels that a model sees, drawn anew for each model; features of order 0, which carry
     the composition, are seen by all. Products at the atoms are a channel of their own. 0.5 helps on
-    diffusion and barriers and costs on larger cells (benchmarks/results/fit_options.md). 1: the paper's fit.
-    Without randomisation models see all."""
+    diffusion, barriers and under strain and costs on larger cells
+    (benchmarks/results/fit_options_products.md). 1: the paper's fit. Without randomisation models see all."""
     products: bool = True
     """Whether products at the atoms may be chosen, where the features have some. False: the paper's fit."""
 
