@@ -6,13 +6,18 @@ from typing import Any
 
 Example = dict[str, Any]
 
-_MODEL = "16c4f5a602930e2b"
-_SITES: list[list[float]] = [[0, 0, 0], [2.195, 2.195, 2.195], [0, 2.195, 2.195], [2.195, 0, 0]]
+_MODEL = "5394057ce7448096"
+_SITES: list[list[float]] = [
+    [1.525, 1.525, 1.525],
+    [3.05, 3.05, 3.05],
+    [0, 0, 0],
+    [4.575, 4.575, 4.575],
+]  # D0_3
 
 
 def _structure(species: list[str], sites: list[list[float]]) -> Example:
     return {
-        "lattice_vectors": [[4.39, 0, 0], [0, 4.39, 0], [0, 0, 4.39]],
+        "lattice_vectors": [[0, 3.05, 3.05], [3.05, 0, 3.05], [3.05, 3.05, 0]],
         "cartesian_site_positions": sites,
         "species_at_sites": species,
     }
@@ -35,13 +40,13 @@ Si 2.195 2.195 2.195
 PREDICTIONS_REQUEST: Example = {"structures": [STRUCTURE]}
 PREDICTION: Example = {
     "n_atoms": 4,
-    "energy": -9.488612189433168,
-    "energy_per_atom": -2.372153047358292,
-    "formation_energy_per_atom": 0.4057117026417081,
-    "uncertainty": 0.14205483528605636,
+    "energy": -12.68519706915238,
+    "energy_per_atom": -3.171299267288095,
+    "formation_energy_per_atom": -0.3934345172880951,
+    "uncertainty": 0.11917814971787198,
     "extrapolating": True,
-    "extrapolation_score": 6.04877463020187,
-    "energy_per_atom_by_fold": [-2.36526, -2.39301, -2.38302, -2.35103, -2.36845],
+    "extrapolation_score": 3.6822121885117394,
+    "energy_per_atom_by_fold": [-3.18235, -3.17084, -3.1536, -3.14199, -3.20771],
 }
 PREDICTIONS_RESPONSE: Example = {
     "model": _MODEL,
@@ -50,47 +55,41 @@ PREDICTIONS_RESPONSE: Example = {
 }
 
 BULK_MODULUS_REQUEST: Example = {
-    "structures": [
-        {
-            "lattice_vectors": [[4.1, 0, 0], [0, 4.1, 0], [0, 0, 4.1]],
-            "cartesian_site_positions": [[0, 0, 0], [2.05, 2.05, 2.05], [0, 2.05, 2.05], [2.05, 0, 0]],
-            "species_at_sites": STRUCTURE["species_at_sites"],
-        }
-    ],
+    "structures": [STRUCTURE],
     "strains": [-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06],
 }
 BULK_MODULUS_RESPONSE: Example = {
-    "bulk_modulus": 33.36103173152856,
-    "bulk_modulus_spread": 4.247609897838884,
-    "volume": 69.26964917429045,
-    "energy": -9.725245003828963,
+    "bulk_modulus": 27.613202519123423,
+    "bulk_modulus_spread": 3.9257417468988502,
+    "volume": 58.53852987549081,
+    "energy": -12.689684277002367,
     "reason": None,
-    "volumes": [57.24468, 60.97689, 64.86789, 68.921, 73.13952, 77.52675, 82.08601],
+    "volumes": [47.1317, 50.20457, 53.40818, 56.74525, 60.21851, 63.83069, 67.5845],
     "curve": [
-        {"energy": -9.43419, "uncertainty": 0.43994, "extrapolating": True, "extrapolation_score": 14.00018},
-        {"energy": -9.59561, "uncertainty": 0.3581, "extrapolating": True, "extrapolation_score": 11.98827},
-        {"energy": -9.69195, "uncertainty": 0.29217, "extrapolating": True, "extrapolation_score": 10.27253},
-        {"energy": -9.72597, "uncertainty": 0.23978, "extrapolating": True, "extrapolation_score": 8.84161},
-        {"energy": -9.70416, "uncertainty": 0.19948, "extrapolating": True, "extrapolation_score": 7.70624},
-        {"energy": -9.64163, "uncertainty": 0.16978, "extrapolating": True, "extrapolation_score": 6.85627},
-        {"energy": -9.54797, "uncertainty": 0.14947, "extrapolating": True, "extrapolation_score": 6.26751},
+        {"energy": -12.60058, "uncertainty": 0.16394, "extrapolating": True, "extrapolation_score": 5.02926},
+        {"energy": -12.61973, "uncertainty": 0.13317, "extrapolating": True, "extrapolation_score": 4.23595},
+        {"energy": -12.65692, "uncertainty": 0.12215, "extrapolating": True, "extrapolation_score": 3.86216},
+        {"energy": -12.6852, "uncertainty": 0.11918, "extrapolating": True, "extrapolation_score": 3.68221},
+        {"energy": -12.68533, "uncertainty": 0.11878, "extrapolating": True, "extrapolation_score": 3.62519},
+        {"energy": -12.64536, "uncertainty": 0.11966, "extrapolating": True, "extrapolation_score": 3.66933},
+        {"energy": -12.55733, "uncertainty": 0.12167, "extrapolating": True, "extrapolation_score": 3.79434},
     ],
     "model": _MODEL,
 }
 
 BARRIER_REQUEST: Example = {
     "structures": [
-        _structure(STRUCTURE["species_at_sites"], [[0, y, 0], *_SITES[1:]]) for y in (0.0, 0.4, 0.8)
+        _structure(STRUCTURE["species_at_sites"], [[1.525, y, 1.525], *_SITES[1:]]) for y in (1.525, 1.9, 2.3)
     ]
 }
 BARRIER_RESPONSE: Example = {
-    "barrier": 0.15326445223952234,
-    "barrier_spread": 0.0394908975833861,
-    "relative_energies": [0.0, -0.0509909449589383, -0.15326445223952234],
+    "barrier": 1.4674610299190292,
+    "barrier_spread": 0.07160784612151665,
+    "relative_energies": [0.0, 0.43618, 1.46746],
     "profile": [
-        {"energy": -9.48861, "uncertainty": 0.14205, "extrapolating": True, "extrapolation_score": 6.04877},
-        {"energy": -9.5396, "uncertainty": 0.13302, "extrapolating": True, "extrapolation_score": 5.63129},
-        {"energy": -9.64188, "uncertainty": 0.12036, "extrapolating": True, "extrapolation_score": 5.01849},
+        {"energy": -12.6852, "uncertainty": 0.11918, "extrapolating": True, "extrapolation_score": 3.68221},
+        {"energy": -12.24902, "uncertainty": 0.11457, "extrapolating": True, "extrapolation_score": 3.42421},
+        {"energy": -11.21774, "uncertainty": 0.18711, "extrapolating": True, "extrapolation_score": 5.25057},
     ],
     "model": _MODEL,
 }
@@ -105,12 +104,12 @@ VOLTAGE_REQUEST: Example = {
 }
 VOLTAGE_RESPONSE: Example = {
     "ion": "Li",
-    "x": [0.0, 3.0],
-    "voltage": [-0.22970152235602193],
-    "voltage_spread": [0.02519530963089658],
+    "x": [0.0, 1.0, 3.0],
+    "voltage": [1.31271, 0.71934],
+    "voltage_spread": [0.0539, 0.02486],
     "structure_x": [3.0, 1.0, 0.0],
-    "formation_energies": [0.4057117026417081, 0.6999613902490713, 0.9337422434987666],
-    "on_hull": [True, False, True],
+    "formation_energies": [-0.39343, -0.06753, 1.17766],
+    "on_hull": [True, True, True],
     "extrapolating": [True, True, True],
     "model": _MODEL,
 }
@@ -119,8 +118,8 @@ RADIAL_REQUEST: Example = {"structure": STRUCTURE, "cutoff": 3.5, "width": 0.5}
 RADIAL_RESPONSE: Example = {
     "r": [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25],
     "pairs": [
-        {"elements": ["Li", "Li"], "g": [0.0, 0.0, 0.0, 0.0, 1.1773, 0.0, 1.1309]},
-        {"elements": ["Li", "Si"], "g": [0.0, 0.0, 0.0, 0.0, 1.7659, 0.0, 1.6964]},
+        {"elements": ["Li", "Li"], "g": [0.0, 0.0, 0.0, 0.0, 0.0, 2.1172, 1.1378]},
+        {"elements": ["Li", "Si"], "g": [0.0, 0.0, 0.0, 0.0, 0.0, 3.1758, 1.7067]},
         {"elements": ["Si", "Si"], "g": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]},
     ],
 }

@@ -408,7 +408,7 @@ def uploaded_and_featurized(page, tmp_path):
     page.get_by_role("button", name="Featurize").click()
     row = page.locator("#job-rows tr").first
     expect(row).to_contain_text("succeeded", timeout=90_000)
-    expect(row).to_contain_text("× 1640 features")
+    expect(row).to_contain_text("× 1820 features")
     row.get_by_role("button", name="Log").click()
     expect(page.locator("#log-text")).to_contain_text("structures")
     page.get_by_role("button", name="Close").click()
