@@ -11,7 +11,7 @@ for the atoms k of one species s and a wavelet of width w, and for each species 
           \frac1N \sum_{n \in z} \sum_m U_{swlm}(n)\, U_{s'w'lm}(n)
 
 for all pairs (s, w) <= (s', w'): sums over pairs of atoms, and over triples with the angles between them, as
-in the power spectrum of SOAP (Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013), equation 35).
+in the power spectrum of SOAP (Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013)).
 
 The wavelets are those of appendix B in real space, without the cut of the grids and but for a factor: the
 Fourier transform of |omega|^(2p+l) exp(-w^2 omega^2 / 2) Y_lm, p = n-1-l, is
@@ -30,11 +30,10 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
-from atomscatter.structures import plane_spacings
+from atomscatter.structures import plane_spacings, reduced
 from atomscatter.wavelets import MAX_N, solid_harmonics
 
 Float = NDArray[np.float64]
@@ -109,7 +108,7 @@ class Products:
     def fields(self, positions: Float, cell: Float, species: Int, n_species: int) -> Float:
         """U of the module's first equation, shape (n_species, n_widths, n*n, n_atoms)."""
         reach = REACH * max(self.widths)
-        cell = np.array(minkowski_reduce(cell)[0], dtype=np.float64)  # the fewest images
+        cell = reduced(cell)  # the fewest images
         scaled = np.asarray(np.linalg.solve(cell.T, positions.T).T, dtype=np.float64)
         images = np.floor(reach / plane_spacings(cell) + 0.5).astype(np.int64)
         found = np.zeros((len(positions), n_species, len(self.widths), self.n**2))

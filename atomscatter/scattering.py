@@ -134,7 +134,7 @@ class Scattering:
 
     @property
     def n_features(self) -> int:
-        """Number of feature columns: 3,740 for the paper's parameters."""
+        """Number of feature columns: 3,740 for the paper's parameters, without products."""
         return len(self.labels)
 
     @property
@@ -209,7 +209,7 @@ class Scattering:
 
         Order 0: sum over atoms of f(Z)^q / N (equation 5). Order 1: integral over the cell of
         sigma(rho * psi_1)^q / N (equation 10). Order 2: the same of sigma(sigma(rho * psi_1) * psi_2)
-        (equation 11).
+        (equation 11). Products: sums over the atoms of a species / N, see :mod:`atomscatter.products`.
 
         Args:
             atoms: periodic in three directions; any cell shape; positions in Angstrom, anywhere.

@@ -90,7 +90,7 @@ def _check_distances(positions: NDArray[np.float64], cell: NDArray[np.float64], 
     heights = plane_spacings(cell)
     if heights.min() < 2 * cutoff:
         # A thin cell may need very many images; its reduced form, of the same lattice, needs few.
-        cell = _reduced(cell)
+        cell = reduced(cell)
         shortest = float(np.linalg.norm(cell, axis=1).min())
         if shortest < cutoff:
             raise StructureError(f"atom 0 is {shortest:.3f} Å from its own periodic image (< {cutoff:g} Å)")
@@ -107,9 +107,10 @@ def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))
 
 
-def _reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shortest vectors of the same lattice, in rows, Angstrom; StructureError if they cannot be found."""
     try:
-        return np.asarray(minkowski_reduce(cell)[0])
+        return np.array(minkowski_reduce(cell)[0], dtype=np.float64)
     except RuntimeError as error:  # ASE bounds the number of its steps
         raise StructureError("cell is too skewed to be reduced") from error
 

@@ -92,8 +92,6 @@ def settings_of(variant: str, given: argparse.Namespace) -> FitSettings:
     settings = FitSettings(bootstraps=given.bootstraps, max_features=given.max_features)
     if variant == "default":
         return settings
-    if variant == "integrals":
-        return replace(settings, products=False)
     paper = replace(settings, products=False, invariance=0.0, channel_share=1.0)
     if variant == "orders-0-1":
         return replace(paper, orders="0-1")
