@@ -12,6 +12,9 @@ import pytest
 from ase.build import bulk, molecule
 
 from atomscatter import Ensemble
+from atomscatter.products import Products
+from cli.inputs import scattering_for
+from service.reading import LabelledStructure
 from tests.cli.conftest import Workplace, run
 
 KEYS = {
@@ -82,6 +85,22 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
         "single precision, grids move with the atoms, products at the atoms of widths 0.57, 0.8, 1.6" in card
     )
     assert "orders 0-2, 4 of 6 channels for each model, seed 0" in card
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("products = false", None),
+        ("products = true", Products()),
+        ("beta = 0.6", Products()),
+        ("[products]\nwidths = [0.8, 1.2]\nn = 2", Products((0.8, 1.2), 2)),
+    ],
+)
+def test_products_in_a_configuration_file(setting: str, expected: Products | None, tmp_path: Path) -> None:
+    file = tmp_path / "transform.toml"
+    file.write_text(setting)
+    structures = [LabelledStructure(bulk("Si"), "made", 0, "path", None)]
+    assert scattering_for(structures, file).products == expected
 
 
 def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:
