@@ -13,7 +13,7 @@ PRODUCTS = "products"
 
 @dataclass(frozen=True)
 class FeatureLabel:
-    """What one feature column is; entries that an order does not have are None.
+    """What one feature column is; entries that it does not have are None (``species``: empty).
 
     order 0: (channel, q); order 1: (channel, j1, l1, q); order 2: (channel, j1, l1, j2, l2, q).
     Products at the atoms (:mod:`atomscatter.products`) are of order 1 and have a channel of their own; of

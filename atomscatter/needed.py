@@ -3,7 +3,8 @@
 The powers q of one field come together: computing one of them costs as much as all. A *block* is therefore
 (channel, j1, l1) of order 1 or (channel, j1, l1, j2, l2) of order 2. A block of order 2 needs the field of
 its (channel, j1, l1), and thereby gives the columns of that block of order 1 for nothing. Columns of order 0
-need no field at all. All products at the atoms are one block: they are made together.
+need no field at all. Products at the atoms have a block for each species in the middle and each l, but are
+all made together.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from atomscatter.labels import FeatureLabel
 
 IntArray = NDArray[np.int64]
 Block = tuple[str | int | None, ...]
-"""(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2); (channel,) for products, too."""
+"""(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2); of products (channel, center, l)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Needed:
 
 def block_of(label: FeatureLabel) -> Block:
     """The block that a column belongs to."""
-    if label.order == 0 or label.center is not None:
+    if label.center is not None:
+        return (label.channel, label.center, label.l1)
+    if label.order == 0:
         return (label.channel,)
     if label.order == 1:
         return (label.channel, label.j1, label.l1)
@@ -82,20 +85,21 @@ def needed(labels: Sequence[FeatureLabel], columns: Iterable[int]) -> Needed:
     order = {channel: i for i, channel in enumerate(dict.fromkeys(label.channel for label in of_integrals))}
     first: dict[tuple[int, int], set[str]] = {}
     second: dict[tuple[int, int, int, int], set[str]] = {}
-    products = [labels[column] for column in wanted if labels[column].center is not None]
+    products = any(labels[column].center is not None for column in wanted)
     for label in (labels[column] for column in wanted):
         if label.center is not None or label.j1 is None or label.l1 is None:
             continue
         first.setdefault((label.j1, label.l1), set()).add(label.channel)
         if label.j2 is not None and label.l2 is not None:
             second.setdefault((label.j1, label.l1, label.j2, label.l2), set()).add(label.channel)
-    computed: set[Block] = {(c,) for c in order} | {block_of(label) for label in products}
+    computed: set[Block] = {(c,) for c in order}
+    computed |= {block_of(label) for label in labels if products and label.center is not None}
     computed |= {(c, *key) for key, channels in first.items() for c in channels}
     computed |= {(c, *key) for key, channels in second.items() for c in channels}
     all_columns = [i for i, label in enumerate(labels) if block_of(label) in computed]
     return Needed(
         first={key: tuple(sorted(first[key], key=order.__getitem__)) for key in sorted(first)},
         second={key: tuple(sorted(second[key], key=order.__getitem__)) for key in sorted(second)},
-        products=bool(products),
+        products=products,
         columns=np.array(all_columns, dtype=np.int64),
     )

@@ -24,7 +24,7 @@ with solid harmonics S in Racah's normalisation and Laguerre polynomials L; dime
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -56,16 +56,20 @@ class Products:
     n: int = 4
 
     def __post_init__(self) -> None:
+        if self.n not in range(1, MAX_N + 1) or isinstance(self.n, bool):
+            raise ConfigError(f"n of products must be 1 to {MAX_N}, not {self.n!r}")
+        if isinstance(self.widths, str) or not isinstance(self.widths, Iterable):
+            raise ConfigError(f"widths of products must be a list of numbers, not {self.widths!r}")
         try:
-            widths, n = tuple(float(w) for w in self.widths), int(self.n)
+            widths = tuple(float(w) for w in self.widths)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"widths and n of products need numbers: {error}") from error
+            raise ConfigError(f"widths of products must be numbers: {error}") from error
         if not widths or not all(0.05 <= w <= 5.0 for w in widths):
             raise ConfigError(f"widths of products must lie between 0.05 and 5 Angstrom, not {widths}")
-        if not 1 <= n <= MAX_N:
-            raise ConfigError(f"n of products must lie between 1 and {MAX_N}, not {n}")
+        if len(set(widths)) < len(widths):
+            raise ConfigError(f"widths of products must differ, not {widths}")
         object.__setattr__(self, "widths", widths)
-        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "n", int(self.n))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -109,7 +113,7 @@ class Products:
         """U of the module's first equation, shape (n_species, n_widths, n*n, n_atoms)."""
         reach = REACH * max(self.widths)
         cell = reduced(cell)  # the fewest images
-        scaled = np.asarray(np.linalg.solve(cell.T, positions.T).T, dtype=np.float64)
+        scaled = np.ascontiguousarray(np.linalg.solve(cell.T, positions.T).T, dtype=np.float64)
         images = np.floor(reach / plane_spacings(cell) + 0.5).astype(np.int64)
         found = np.zeros((len(positions), n_species, len(self.widths), self.n**2))
         _add_neighbours(scaled, cell, images, species, np.array(self.widths), self.n, found)

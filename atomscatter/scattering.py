@@ -41,8 +41,7 @@ _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 _SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 2e-9  # for estimated_seconds; an AMD EPYC of 2026
 _SETTINGS = {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin", "products"}
 MAX_SCALES = 8
-MAX_PRODUCTS = 50_000
-DEFAULT_PRODUCTS = Products()
+MAX_PRODUCTS = 20_000
 
 
 class Scattering:
@@ -50,9 +49,9 @@ class Scattering:
 
     Args:
         beta: width of the smallest wavelet, Angstrom; scale j has width 2^j beta.
-        scales: number of scales J; j = 0 .. J-1. Five give the paper's 3,740 features; but the largest
-            wavelet must fit into the cells: 2^(J-1) beta times the lowest lattice frequency should stay
-            below 3, or features vanish and change by orders of magnitude with the cell.
+        scales: number of scales J; j = 0 .. J-1. Five give the paper's 3,740 features, beside products; but
+            the largest wavelet must fit into the cells: 2^(J-1) beta times the lowest lattice frequency
+            should stay below 3, or features vanish and change by orders of magnitude with the cell.
         n: principal number of the wavelets; angular numbers l = 0 .. n-1.
         powers: exponents q of the integrals.
         channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
@@ -65,7 +64,8 @@ class Scattering:
             (:mod:`atomscatter.origin`), so that translating a structure changes nothing but last digits.
             "cell": at the corner of the cell.
         products: which products of wavelet fields at the atoms to append (:mod:`atomscatter.products`):
-            features that need no grid. None: no products.
+            features that need no grid. True: those of :class:`Products` by default; None or False: none.
+            Their number grows with the third power of the number of species.
 
     All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
     or process. The same structure gives the same bytes in every process with the same libraries, the same
@@ -86,7 +86,7 @@ class Scattering:
         grid: Grid | None = None,
         precision: Precision = "single",
         origin: Origin = "atoms",
-        products: Products | None = DEFAULT_PRODUCTS,
+        products: Products | Mapping[str, Any] | bool | None = True,
     ) -> None:
         self.beta = float(beta)
         self.scales = int(scales)
@@ -96,7 +96,7 @@ class Scattering:
         self.grid = Grid() if grid is None else grid
         self.precision = precision
         self.origin = origin
-        self.products = products
+        self.products = _products(products)
         self._check()
         self.species = channel_species(self.channels)
         self._nuclear_charges = np.array([float(atomic_numbers[s]) for s in self.species])
@@ -176,8 +176,6 @@ class Scattering:
                 settings["channels"] = [Channel(c["name"], dict(c["weights"])) for c in settings["channels"]]
             if "grid" in settings:
                 settings["grid"] = Grid.from_dict(settings["grid"])
-            if settings.get("products") is not None:
-                settings["products"] = Products.from_config(settings["products"])
             return cls(**settings)
         except (TypeError, KeyError, ValueError) as error:
             if isinstance(error, ConfigError):
@@ -432,8 +430,15 @@ class Scattering:
         if self.products is not None and self.products.count(n_species) > MAX_PRODUCTS:
             raise ConfigError(
                 f"products of {n_species} species and {len(self.products.widths)} widths would be "
-                f"{self.products.count(n_species)} features; at most {MAX_PRODUCTS}"
+                f"{self.products.count(n_species)} features, and at most {MAX_PRODUCTS} may be: take fewer "
+                "widths, or no products"
             )
+
+
+def _products(given: Products | Mapping[str, Any] | bool | None) -> Products | None:
+    if given is None or isinstance(given, Products):
+        return given
+    return Products.from_config(given)
 
 
 def _check_origin(origin: str) -> None:

@@ -76,9 +76,9 @@ def write_results(name, markdown, data, folder=RESULTS):
     print(f"wrote {folder / name}.md and .json")
 
 
-def transform_line(config):
-    """A transform in a few words."""
-    products = config.get("products")
+def transform_line(config, products=True):
+    """A transform in a few words, with its products at the atoms or without."""
+    products = config.get("products") if products else None
     at_atoms = ""
     if products is not None:
         widths = ", ".join(f"{w:g}" for w in products["widths"])

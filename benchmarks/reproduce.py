@@ -203,7 +203,7 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
     copies = f"{len(data.difference_paths)} translated copies" if fit.invariance > 0 else "no copies"
     return (
         f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures): {n} structures, {copies}. "
-        f"Transform: {transform_line(config)}, {config['precision']} precision, "
+        f"Transform: {transform_line(config, products=fit.products)}, {config['precision']} precision, "
         f"origin {config.get('origin', 'cell')}; "
         f"{len(fit.columns(data))} features to choose from, "
         f"at most {fit.max_features} features per model, invariance {fit.invariance:g}, "

@@ -29,6 +29,15 @@ def featurize(
             show_default=False,
         ),
     ] = None,
+    products: Annotated[
+        bool | None,
+        typer.Option(
+            "--products/--no-products",
+            help="Whether to compute products at the atoms, too; their number grows with the third power of "
+            "the number of elements (180 with two, 2,475 with five). Default: as --config says, or they are.",
+            show_default=False,
+        ),
+    ] = None,
     path_key: options.PathKey = None,
     path_per_file: options.PathPerFile = False,
     energy_key: options.EnergyKey = None,
@@ -74,7 +83,7 @@ def featurize(
     settings = read_settings(Settings)
     reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
     structures = read_inputs(data, reading, need_energy=not without_energies, unique=True)
-    scattering = scattering_for(structures, config)
+    scattering = scattering_for(structures, config, products)
     rows = with_translated_copies(structures, copies)
     with progress("Features", len(rows)) as advance:
         run(

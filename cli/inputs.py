@@ -109,12 +109,19 @@ class TransformFile(BaseModel):
     grid: dict[str, Any] | None = None
     precision: str | None = None
     origin: str | None = None
-    products: bool | dict[str, Any] | None = None
+    products: bool | dict[str, Any] = True
     species: list[str] | None = None
 
 
-def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | None) -> Scattering:
+def scattering_for(
+    structures: Sequence[LabelledStructure], config_file: Path | None, products: bool | None = None
+) -> Scattering:
     """The transform for a data set: defaults changed by a configuration file, channels for its elements.
+
+    Args:
+        structures: the data set.
+        config_file: TOML or JSON, see :func:`read_config`.
+        products: whether there are products at the atoms; None: as the file says.
 
     Raises:
         ConfigError: the file cannot be read or used, or its species leave out an element of the data.
@@ -122,11 +129,13 @@ def scattering_for(structures: Sequence[LabelledStructure], config_file: Path | 
     from atomscatter.scattering import Scattering
 
     if config_file is None:
-        return Scattering.for_species(_elements(structures))
+        return Scattering.for_species(_elements(structures), products=products is not False)
     settings = read_config(config_file).model_dump(exclude_none=True)
+    if products is not None and products != bool(settings["products"]):
+        settings["products"] = products
     species = settings.pop("species", None) or _elements(structures)
     try:
-        scattering = Scattering.from_config(Scattering.for_species(species).config | settings)
+        scattering = Scattering.from_config(Scattering.for_species(species, products=None).config | settings)
     except ConfigError as error:
         raise ConfigError(f"{config_file}: {error}") from error
     for structure in structures:

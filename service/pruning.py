@@ -27,8 +27,9 @@ MAX_ROWS = 20_000
 CURVE_POINTS = 40
 CELL = 11.0
 """Side (Angstrom) of the cubic cell that the costs of blocks are counted for."""
-_FIELDS_OF_PRODUCTS = 30
-"""Products at the atoms take about as long as so many fields on the finest grid."""
+_FIELDS_OF_PRODUCTS = 20
+"""Products at the atoms take about as long as so many fields on the finest grid. They are made together: more
+of them cost nothing but the place of features, which counts as one field."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,12 @@ class Pruning:
         lengths = np.full(3, CELL)
         labels = [scattering.labels[columns[0]] for columns in self._blocks]
         have = {(labels[b].j1, labels[b].l1) for b in chosen if labels[b].center is None}
+        products = any(labels[b].center is not None for b in chosen)
         costs = np.zeros(len(labels))
         for i, label in enumerate(labels):
             if label.center is not None:
                 finest = scattering.grid.first_points(lengths, scattering.beta, 0, 0)
-                costs[i] = _FIELDS_OF_PRODUCTS * math.prod(finest)
+                costs[i] = (1 if products else _FIELDS_OF_PRODUCTS) * math.prod(finest)
                 continue
             j1, l1 = int(label.j1 or 0), int(label.l1 or 0)
             first = math.prod(scattering.grid.first_points(lengths, scattering.beta, j1, l1))

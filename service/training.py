@@ -252,11 +252,11 @@ class FitSettings:
     """Weight of invariance: features of translated copies, whose grids stay in the cell, differ from their
     originals by the error of the grids, and each difference d enters the training set as a condition
     (invariance * d) . w = 0. So the fit prefers combinations of features that the grids do not disturb. What
-    it costs in accuracy is in benchmarks/results/paper.md. 0: the paper's fit."""
+    it costs in accuracy is in benchmarks/results/fit_options.md. 0: the paper's fit."""
     size_factor: float = 1.0
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
     ``max_features``. What larger models than are best alone change is in
-    benchmarks/results/fit_options.md. 1: the paper's fit."""
+    benchmarks/results/fit_options_products.md. 1: the paper's fit."""
     channel_share: float = 0.5
     """Share of the channels that a model sees, drawn anew for each model; features of order 0, which carry
     the composition, are seen by all. Products at the atoms are a channel of their own. 0.5 helps on

@@ -24,7 +24,6 @@ import structlog
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import AtomscatterError, BusyStoreError
-from atomscatter.products import Products
 from atomscatter.scattering import Scattering
 from service import evaluation
 from service.copies import with_translated_copies
@@ -128,13 +127,13 @@ class _Run:
             yield both
 
     def _featurize(self) -> dict[str, Any]:
-        wanted = FeaturizeParameters.model_validate(self._request.parameters)
+        # Requests from before there were products say nothing of them.
+        wanted = FeaturizeParameters.model_validate({"products": False, **self._request.parameters})
         structures = self._state.datasets().structures(wanted.dataset)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
         settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}
         given = {k: v for k, v in settings.items() if v is not None}
-        products = Products() if wanted.products else None
-        scattering = Scattering.for_species(elements, **given, products=products)
+        scattering = Scattering.for_species(elements, **given, products=wanted.products)
         rows = with_translated_copies(structures, wanted.copies)
         store = self._state.store(self._request.id)
         store.parent.mkdir(parents=True, exist_ok=True)

@@ -80,9 +80,8 @@ def test_all_products_come_together() -> None:
     order0 = [i for i, label in enumerate(labels) if label.order == 0]
     assert found.columns.tolist() == order0 + products
     assert not needed(labels, range(len(LABELS))).products
-    assert [block for block in columns_by_block(labels) if block not in columns_by_block(LABELS)] == [
-        ("products",)
-    ]
+    blocks = [block for block in columns_by_block(labels) if block not in columns_by_block(LABELS)]
+    assert blocks == [("products", center, angular) for center in ("Li", "Si") for angular in range(3)]
 
 
 @pytest.mark.parametrize("bad", [-1, len(LABELS)])

@@ -160,13 +160,18 @@ def test_configuration_comes_back():
         ({"widths": ["wide"]}, "widths"),
         ({"n": 5}, "n of products"),
         ({"n": "many"}, "n of products"),
+        ({"n": 2.7}, "n of products"),
+        ({"n": True}, "n of products"),
+        ({"widths": "12"}, "widths"),
+        ({"widths": [0.8, 0.8]}, "widths of products must differ"),
         ({"cutoff": 5}, "cutoff"),
         ("all", "products"),
     ],
 )
 def test_wrong_settings_are_named(given, message):
-    with pytest.raises(ConfigError, match=message):
-        Scattering.from_config({"products": given})
+    for make in (lambda: Scattering.from_config({"products": given}), lambda: Scattering(products=given)):
+        with pytest.raises(ConfigError, match=message):
+            make()
 
 
 def test_what_needs_products_gets_them_and_nothing_else_does(atoms):

@@ -161,6 +161,7 @@ def test_energies_under_another_key(tmp_path: Path, workplace: Workplace) -> Non
         ('products = "all"', "c.toml", "products"),
         ("products = {widths = [0.5, -1]}", "c.toml", "widths"),
         ("[products]\nradius = 3", "c.toml", "radius"),
+        ('{"products": null}', "c.json", "products"),
     ],
 )
 def test_featurize_configuration(content: str, name: str, message: str, tmp_path: Path) -> None:

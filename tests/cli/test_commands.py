@@ -9,9 +9,11 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from atomscatter import Ensemble
+from atomscatter.errors import ConfigError
 from atomscatter.products import Products
 from cli.inputs import scattering_for
 from service.reading import LabelledStructure
@@ -101,6 +103,20 @@ def test_products_in_a_configuration_file(setting: str, expected: Products | Non
     file.write_text(setting)
     structures = [LabelledStructure(bulk("Si"), "made", 0, "path", None)]
     assert scattering_for(structures, file).products == expected
+    assert scattering_for(structures, file, products=False).products is None
+    assert scattering_for(structures, file, products=True).products == (expected or Products())
+
+
+def test_products_of_many_elements(tmp_path: Path) -> None:
+    symbols = ["H", "Li", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K"]
+    atoms = Atoms(symbols, positions=[[3 * i, 0, 0] for i in range(14)], cell=[42, 3, 3], pbc=True)
+    structures = [LabelledStructure(atoms, "made", 0, "path", None)]
+    with pytest.raises(ConfigError, match=r"14 species and 3 widths would be 51156 features.* no products"):
+        scattering_for(structures, None)
+    assert scattering_for(structures, None, products=False).n_features > 0
+    for setting in ("products = false", "products = {widths = [0.8], n = 2}"):
+        (tmp_path / "transform.toml").write_text(setting)
+        assert scattering_for(structures, tmp_path / "transform.toml").n_features > 0
 
 
 def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:

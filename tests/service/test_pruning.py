@@ -73,6 +73,16 @@ def test_the_smallest_model_within_a_rise(ensemble, pruning, data):
     assert 0.7 < spread_after.mean() / spread.mean() < 1.4
 
 
+def test_products_are_made_together(ensemble, pruning):
+    labels = [ensemble.scattering.labels[columns[0]] for columns in pruning._blocks]
+    products = [i for i, label in enumerate(labels) if label.center is not None]
+    others = [i for i, label in enumerate(labels) if label.center is None]
+    assert len(products) == 2  # of Li and of Si, l = 0
+    before, after = pruning._costs([]), pruning._costs(products[:1])
+    assert after[products[1]] < before[products[1]] / 10
+    np.testing.assert_array_equal(after[others], before[others])
+
+
 def test_errors_of_a_size_are_those_of_its_model(pruning, data):
     size = pruning.curve([2])[0]
     model = pruning.model(size)
