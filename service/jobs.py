@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,11 @@ class FeaturizeParameters(Strict):
     copies: float = Field(
         0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."
     )
+
+    @classmethod
+    def stored(cls, parameters: Mapping[str, Any]) -> FeaturizeParameters:
+        """Of a job in the ledger: requests from before there were products say nothing of them."""
+        return cls.model_validate({"products": False, **parameters})
 
 
 class TrainParameters(Strict):

@@ -127,8 +127,7 @@ class _Run:
             yield both
 
     def _featurize(self) -> dict[str, Any]:
-        # Requests from before there were products say nothing of them.
-        wanted = FeaturizeParameters.model_validate({"products": False, **self._request.parameters})
+        wanted = FeaturizeParameters.stored(self._request.parameters)
         structures = self._state.datasets().structures(wanted.dataset)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
         settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}

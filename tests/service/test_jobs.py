@@ -11,6 +11,7 @@ from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
 from service.jobs import (
     MAX_ATTEMPTS,
+    FeaturizeParameters,
     JobLedger,
     JobStateError,
     KeyReusedError,
@@ -24,6 +25,15 @@ CLUSTER = "http://head:8265"
 @pytest.fixture
 def ledger(tmp_path):
     return JobLedger(tmp_path / "state" / "jobs.sqlite")
+
+
+def test_featurize_jobs_of_before_there_were_products_have_none(ledger):
+    before = {"dataset": "0" * 16, "beta": None, "scales": None, "precision": "single", "copies": 0.4}
+    assert FeaturizeParameters.stored(before).products is False
+    today = FeaturizeParameters(dataset="0" * 16)
+    job, _ = ledger.submit("featurize", today.model_dump(mode="json"))
+    assert FeaturizeParameters.stored(job.parameters) == today
+    assert today.products
 
 
 def test_a_job_from_queue_to_end(ledger):
