@@ -355,10 +355,12 @@ function askForKey() {
 
 function takeKey(event) {
   event.preventDefault();
-  setKey(byId("key").value.trim());
+  const given = byId("key").value.trim();
+  setKey(given);
   byId("problem").hidden = true;
   openPage();
-  drawModels().catch(complain);
+  // What the service says of an earlier key may come late.
+  drawModels().catch((problem) => { if (key() === given) complain(problem); });
 }
 
 function takeDrops(card) {

@@ -324,6 +324,31 @@ def test_a_service_with_keys_asks_for_one(browser, tmp_path):
         page.close()
 
 
+def test_the_refusal_of_an_earlier_key_may_come_late(browser, tmp_path):
+    key, line = new_key("visitor", ["predict"])
+    (tmp_path / "keys").write_text(f"{line}\n")
+    held = []
+
+    def hold_the_wrong_one(route):
+        wrong = route.request.headers.get("x-api-key") == "wrong"
+        held.append(route) if wrong else route.continue_()
+
+    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
+        page = browser.new_page()
+        page.goto(url)
+        expect(page.locator("#problem")).to_contain_text("X-API-Key")
+        page.route("**/v1/models", hold_the_wrong_one)
+        for given in ("wrong", key):
+            page.get_by_label("API key of this service").fill(given)
+            page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
+        with page.expect_response(lambda response: response.status == 401):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        expect(page.locator("#problem")).to_be_hidden()
+        page.close()
+
+
 def submitted(url, n):
     """Ids of jobs for a small training set."""
     with httpx.Client(base_url=url, timeout=60) as client:

@@ -20,7 +20,7 @@ from workers.cluster import connect
 from workers.fit_worker import FitWorker, Problem
 from workers.train import train, train_on
 
-SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4)
+SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4, channel_share=1.0)
 SOME_CHANNELS = replace(SETTINGS, channel_share=0.4)  # two of the five of make_data
 
 
