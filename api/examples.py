@@ -7,12 +7,8 @@ from typing import Any
 Example = dict[str, Any]
 
 _MODEL = "5394057ce7448096"
-_SITES: list[list[float]] = [
-    [1.525, 1.525, 1.525],
-    [3.05, 3.05, 3.05],
-    [0, 0, 0],
-    [4.575, 4.575, 4.575],
-]  # D0_3
+# Li3Si in the D0_3 structure.
+_SITES: list[list[float]] = [[1.525, 1.525, 1.525], [3.05, 3.05, 3.05], [0, 0, 0], [4.575, 4.575, 4.575]]
 
 
 def _structure(species: list[str], sites: list[list[float]]) -> Example:

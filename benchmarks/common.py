@@ -59,12 +59,9 @@ def table(header, rows):
 
 
 def command():
-    """The command line of this process, as from the repository; the home directory is ~."""
-    home = str(Path.home())
-    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    if home != "/":
-        words = [re.sub(rf"(^|=){re.escape(home)}(?=/|$)", r"\1~", word) for word in words]
-    return shlex.join(["python", *words])
+    """The command line of this process, as from the repository; of absolute paths, the last name alone."""
+    words = [re.sub(r"(^|=)/(.*/)?(?=[^/]+/?$)", r"\1.../", word) for word in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def write_results(name, markdown, data, folder=RESULTS):

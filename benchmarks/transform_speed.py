@@ -25,11 +25,8 @@ from tests.reference.slow_scattering import slow_features
 STRUCTURE = amorphous_li_si(64, 11.0)
 PAPER = {"beta": 0.9, "scales": 5}  # the width and the number of scales the paper names
 INTEGRALS = {"products": None}  # the paper's features
-PAPER_DOUBLE = {
-    **PAPER,
-    **INTEGRALS,
-    "precision": "double",
-}  # its largest scales have only the tails of filters in a cell
+# Double, because its largest scales have only the tails of filters in a cell.
+PAPER_DOUBLE = {**PAPER, **INTEGRALS, "precision": "double"}
 SLOW_GRID = (32, 32, 32)  # spacing 0.38 beta
 REAL = {"single": np.float32, "double": np.float64}
 

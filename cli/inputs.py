@@ -131,7 +131,7 @@ def scattering_for(
     if config_file is None:
         return Scattering.for_species(_elements(structures), products=products is not False)
     settings = read_config(config_file).model_dump(exclude_none=True)
-    if products is not None and products != bool(settings["products"]):
+    if products is False or (products and settings["products"] is False):
         settings["products"] = products
     species = settings.pop("species", None) or _elements(structures)
     try:

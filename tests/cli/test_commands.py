@@ -95,6 +95,7 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
         ("products = false", None),
         ("products = true", Products()),
         ("beta = 0.6", Products()),
+        ("[products]", Products()),
         ("[products]\nwidths = [0.8, 1.2]\nn = 2", Products((0.8, 1.2), 2)),
     ],
 )
