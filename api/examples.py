@@ -147,6 +147,7 @@ JOB: Example = {
         "scales": 2,
         "precision": "single",
         "products": True,
+        "steps": None,
         "copies": 0.4,
     },
     "state": "running",

@@ -100,13 +100,6 @@ def read_frames(path):
         return list(read_xyz(io.StringIO(file.read()), slice(None)))
 
 
-def evenly(n, count):
-    """Indices of at most ``count`` of n items, evenly spaced, first and last included; ascending."""
-    import numpy as np
-
-    return np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
-
-
 def amorphous_li_si(n_atoms=64, length=11.0, seed=0):
     """Random Li-Si (equal parts) in a cubic cell, no two atoms closer than 1.8 Angstrom: for timing only."""
     import numpy as np

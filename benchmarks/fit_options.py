@@ -38,8 +38,10 @@ from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.resampling import bootstrap_weights, model_rng
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, squared_errors
+from service.copies import DEFAULT_SHARE
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.feature_store import FeatureStore
+from service.path_steps import evenly, rows_of_steps
 from service.reading import read_structures
 from service.training import FitSettings, TrainingData, training_data
 from workers.train import design_matrix, sort_by_path, train_on
@@ -206,6 +208,31 @@ def without_near_duplicates(near: float) -> Callable[[Study], Outcome]:
     return predict
 
 
+def at_most(steps: int, **changes: float) -> Callable[[Study], Outcome]:
+    """The package's fit with so many structures of each path, as ``atomscatter featurize --steps`` takes."""
+
+    def predict(study: Study) -> Outcome:
+        part = thinned(study.data, steps)
+        ensemble = study.trained(part, replace(FitSettings(bootstraps=study.settings.bootstraps), **changes))
+        outcome = study.outcome(ensemble)
+        return replace(outcome, size=f"{outcome.size} ({len(part.energies)} structures)")
+
+    return predict
+
+
+def thinned(data: TrainingData, steps: int) -> TrainingData:
+    """At most ``steps`` structures of each path, and as many of the conditions of invariance for each."""
+    part = rows_of(data, rows_of_steps(data.path_ids, steps))
+    if data.differences is None:
+        return part
+    conditions = evenly(len(data.differences), round(DEFAULT_SHARE * len(part.energies)))
+    return replace(
+        part,
+        differences=data.differences[conditions],
+        difference_paths=tuple(data.difference_paths[i] for i in conditions),
+    )
+
+
 def apart(data: TrainingData, near: float) -> TrainingData:
     """Structures of each path whose energies differ by ``near``, eV/atom, from one to the next; and its
     last."""
@@ -218,13 +245,17 @@ def apart(data: TrainingData, near: float) -> TrainingData:
             if abs(data.energies[row] - last) >= near or row == rows[-1]:
                 kept.append(row)
                 last = data.energies[row]
-    kept = np.sort(kept)
+    return rows_of(data, np.sort(kept))
+
+
+def rows_of(data: TrainingData, rows: np.ndarray) -> TrainingData:
+    """Some of the structures, with the conditions of all."""
     return replace(
         data,
-        features=data.features[kept],
-        energies=data.energies[kept],
-        path_ids=tuple(data.path_ids[i] for i in kept),
-        compositions=tuple(data.compositions[i] for i in kept),
+        features=data.features[rows],
+        energies=data.energies[rows],
+        path_ids=tuple(data.path_ids[i] for i in rows),
+        compositions=tuple(data.compositions[i] for i in rows),
     )
 
 
@@ -272,6 +303,8 @@ OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     "mean of the paper's and ridge on all columns": with_ridge,
     **{f"without near-duplicates, {1000 * near:g} meV/atom": without_near_duplicates(near) for near in NEAR},
     "groups of four powers": by_groups,
+    **{f"the default, {steps} steps of each path": at_most(steps) for steps in (40, 20, 8, 4)},
+    "the default, 20 steps of each path, all channels": at_most(20, channel_share=1.0),
 }
 
 

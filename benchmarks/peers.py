@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, amorphous_li_si, evenly, machine, machine_line, table, write_results
+from common import RESULTS, amorphous_li_si, machine, machine_line, table, write_results
 from error_tables import error_table, errors, extrapolation_table, held_out_table, property_table
 from peer_features import Descriptor, cached, pod, scattering, snap, soap
 from peer_fits import Bagged, Ridge, Sets
@@ -31,6 +31,7 @@ from atomscatter.channels import Channel
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.path_steps import evenly
 from service.reading import read_structures
 from service.training import FitSettings
 

@@ -45,6 +45,15 @@ def featurize(
         bool,
         typer.Option("--without-energies", help="Accept structures without energies. Default: refused."),
     ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of each relaxation path at most so many structures, evenly spaced, first and last among "
+            "them. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
     copies: Annotated[
         float,
         typer.Option(
@@ -75,6 +84,7 @@ def featurize(
     """
     from service.copies import with_translated_copies
     from service.logs import configure_logging
+    from service.path_steps import with_steps
     from service.progress import progress
     from service.settings import Settings, read_settings
     from workers.featurize import featurize as run
@@ -82,7 +92,8 @@ def featurize(
     configure_logging(options.verbosity(quiet, verbose))
     settings = read_settings(Settings)
     reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
-    structures = read_inputs(data, reading, need_energy=not without_energies, unique=True)
+    found = read_inputs(data, reading, need_energy=not without_energies, unique=True)
+    structures = with_steps(found, steps)
     scattering = scattering_for(structures, config, products)
     rows = with_translated_copies(structures, copies)
     with progress("Features", len(rows)) as advance:
@@ -97,4 +108,5 @@ def featurize(
         )
     if not quiet:
         extra = f" and {len(rows) - len(structures)} translated copies" if len(rows) > len(structures) else ""
-        typer.echo(f"{len(structures)} structures{extra} x {scattering.n_features} features in {store}")
+        part = f" of {len(found)}" if len(structures) < len(found) else ""
+        typer.echo(f"{len(structures)}{part} structures{extra} x {scattering.n_features} features in {store}")

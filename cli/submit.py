@@ -103,6 +103,10 @@ def featurize(
             show_default=False,
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        _optional("Of each relaxation path at most so many structures, evenly spaced. Default: all."),
+    ] = None,
     copies: Annotated[
         float | None,
         _optional("Share of structures, 0 to 1, featurized again elsewhere on the grids. Default: 0.4."),
@@ -115,7 +119,8 @@ def featurize(
     quiet: options.Quiet = False,
 ) -> None:
     """Compute features of a data set; the id of the job is that of the store, for train."""
-    given = {"beta": beta, "scales": scales, "precision": precision, "products": products, "copies": copies}
+    given = {"beta": beta, "scales": scales, "precision": precision, "products": products}
+    given |= {"steps": steps, "copies": copies}
     upload = Upload(data, dataset, path_key, energy_key)
     _run("featurize", given, file, Where(address, state), Showing(detach, as_json, quiet), upload)
 

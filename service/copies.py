@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
+from service.path_steps import evenly
 from service.reading import LabelledStructure
 from service.structure_sequence import StructureSequence
 
@@ -38,8 +39,7 @@ def with_translated_copies(
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"the share of translated copies must lie between 0 and 1, not {share}")
-    count = round(share * len(structures))
-    rows = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
+    rows = evenly(len(structures), round(share * len(structures)))
     return _WithCopies(structures, rows, seed)
 
 

@@ -51,6 +51,12 @@ class FeaturizeParameters(Strict):
     scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
     precision: Literal["single", "double"] = Field("single", description="Of the fields.")
     products: bool = Field(True, description="Whether to compute products at the atoms, too.")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=2**31,
+        description="Structures of each relaxation path, evenly spaced, at most. Default: all.",
+    )
     copies: float = Field(
         0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."
     )

@@ -31,6 +31,7 @@ from service.feature_store import FeatureStore
 from service.job_files import JobFiles, JobRequest, JobStatus
 from service.jobs import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.logs import configure_logging
+from service.path_steps import with_steps
 from service.progress import Advance, increments, progress
 from service.report import plain, save_model
 from service.state import StateDirectory
@@ -128,7 +129,7 @@ class _Run:
 
     def _featurize(self) -> dict[str, Any]:
         wanted = FeaturizeParameters.stored(self._request.parameters)
-        structures = self._state.datasets().structures(wanted.dataset)
+        structures = with_steps(self._state.datasets().structures(wanted.dataset), wanted.steps)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
         settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}
         given = {k: v for k, v in settings.items() if v is not None}

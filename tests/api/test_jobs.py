@@ -117,6 +117,14 @@ def store(working, dataset):
     return job_id
 
 
+def test_some_steps_of_each_path(working, dataset, upload):
+    client = working[1]
+    wanted = {"dataset": dataset, **TRANSFORM, "products": False, "copies": 0, "steps": 1}
+    job = ended(client, submit(client, "featurize", wanted))
+    assert job["state"] == "succeeded", job
+    assert job["result"]["n_structures"] == 8 < upload[1]
+
+
 def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     client = working[1]
     fit = {"folds": 2, "bootstraps": 3, "max_features": 20, "invariance": 7, "size_factor": 1.5}

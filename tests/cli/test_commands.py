@@ -16,6 +16,7 @@ from atomscatter import Ensemble
 from atomscatter.errors import ConfigError
 from atomscatter.products import Products
 from cli.inputs import scattering_for
+from service.feature_store import FeatureStore
 from service.reading import LabelledStructure
 from tests.cli.conftest import Workplace, run
 
@@ -246,3 +247,19 @@ def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path)
         ids.append(Ensemble.load(tmp_path / "m").model_id)
         assert (tmp_path / "m" / "report" / "parity.png").exists()
     assert ids[0] != ids[1]
+
+
+def test_some_steps_of_each_path(workplace: Workplace, tmp_path: Path) -> None:
+    options = ["--path-key", "path_id", "--config", workplace.data.parent / "transform.toml", "--copies", 0]
+    made = run("featurize", workplace.data, "--store", tmp_path / "s", *options, "--steps", 1)
+    assert made.exit_code == 0, made.output
+    assert "30 of 60 structures x" in made.stdout
+    store, whole = FeatureStore.open(tmp_path / "s"), FeatureStore.open(workplace.store)
+    assert len(set(store.path_ids)) == len(store) == 30
+    last = {path: row for row, path in enumerate(whole.path_ids) if whole.originals[row] < 0}
+    rows = [last[path] for path in store.path_ids]
+    np.testing.assert_array_equal(store.energies, whole.energies[rows])
+    np.testing.assert_array_equal(store.features[:], whole.features[:][rows])
+    refused = run("featurize", workplace.data, "--store", tmp_path / "t", *options, "--steps", 0)
+    assert refused.exit_code == 2
+    assert "--steps" in refused.stderr
