@@ -79,13 +79,13 @@ class ExtrapolationModel:
     def fit(cls, features: FloatArray, weights: FloatArray, groups: IntArray) -> ExtrapolationModel:
         """Learn from training structures.
 
-        Parameters
-        ----------
-        features : shape (n_structures, n_features).
-        weights : averaged weights, shape (n_features,), eV/atom per unit of the feature.
-        groups : shape (n_structures,), the test fold of each structure.
+        Args:
+            features: shape (n_structures, n_features).
+            weights: averaged weights, shape (n_features,), eV/atom per unit of the feature.
+            groups: shape (n_structures,), the test fold of each structure.
 
-        Raises FitError when a feature that the model uses is not finite.
+        Raises:
+            FitError: a feature that the model uses is not finite.
         """
         columns = np.flatnonzero(weights)
         n = len(features)

@@ -63,11 +63,10 @@ def packed_bytes(n_columns: int) -> int:
 def weighted_grams(X: FloatArray, path_offsets: IntArray, path_weights: FloatArray) -> PackedGrams:
     """Gram matrices G_i = sum_p w_ip X_p^T X_p, shape (n_columns, n_columns), of n_models weightings.
 
-    Parameters
-    ----------
-    X : shape (n_structures, n_columns), the structures of a path in consecutive rows.
-    path_offsets : shape (n_paths + 1,); path p is rows path_offsets[p]:path_offsets[p + 1].
-    path_weights : shape (n_models, n_paths).
+    Args:
+        X: shape (n_structures, n_columns), the structures of a path in consecutive rows.
+        path_offsets: shape (n_paths + 1,); path p is rows path_offsets[p]:path_offsets[p + 1].
+        path_weights: shape (n_models, n_paths).
 
     Memory: the result, and 160 MB for the products of 300 paths in a tile, however many there are.
     """

@@ -57,15 +57,15 @@ def seminormal_weights(
     """Corrected weights of the first ``size`` columns of a path that was chosen from a Gram matrix, shape
     (size,).
 
-    Parameters
-    ----------
-    X : shape (n, n_columns).
-    y, row_weights : shape (n,); rows with a weight are the training set.
-    others : further rows whose predictions count.
+    Args:
+        X: shape (n, n_columns).
+        y, row_weights: shape (n,); rows with a weight are the training set.
+        others: further rows whose predictions count.
 
-    Returns None when the Gram matrix was not accurate enough: predictions by these columns, or those for the
-    training set by the whole path (root mean square), change by more than ``GRAM_TOLERANCE``, or the
-    corrections converge too slowly. (Every comparison is one that a NaN fails.)
+    Returns:
+        the weights; None when the Gram matrix was not accurate enough: predictions by these columns, or those
+        for the training set by the whole path (root mean square), change by more than ``GRAM_TOLERANCE``, or
+        the corrections converge too slowly. (Every comparison is one that a NaN fails.)
     """
     train = np.flatnonzero(row_weights)
     whole = _TrainingRows(X, train, path.order, row_weights[train])

@@ -35,15 +35,15 @@ def block_order(
 ) -> list[int]:
     """Blocks in the order in which they lower the error of the target, for their cost.
 
-    Parameters
-    ----------
-    G : X^T X of columns with unit norm, shape (n_columns, n_columns).
-    target : X^T t for the values t to be predicted, shape (n_columns,).
-    blocks : columns of each block.
-    free : columns that are there from the beginning.
-    costs : gives the cost of every block, shape (n_blocks,), above 0, from those chosen before.
+    Args:
+        G: X^T X of columns with unit norm, shape (n_columns, n_columns).
+        target: X^T t for the values t to be predicted, shape (n_columns,).
+        blocks: columns of each block.
+        free: columns that are there from the beginning.
+        costs: gives the cost of every block, shape (n_blocks,), above 0, from those chosen before.
 
-    Returns the numbers of all blocks that lower the error at all.
+    Returns:
+        the numbers of all blocks that lower the error at all.
     """
     S, r = G + RIDGE * np.eye(len(G)), target.copy()
     _take(S, r, free)
@@ -89,13 +89,13 @@ def _take(S: FloatArray, r: FloatArray, columns: IntArray) -> None:
 def projected(G: FloatArray, weights: FloatArray, columns: IntArray) -> FloatArray:
     """Weights of the kept columns whose predictions are closest to those of all.
 
-    Parameters
-    ----------
-    G : X^T X of columns with unit norm, shape (n_columns, n_columns).
-    weights : of each model, shape (n_models, n_columns).
-    columns : the kept ones, shape (n_kept,).
+    Args:
+        G: X^T X of columns with unit norm, shape (n_columns, n_columns).
+        weights: of each model, shape (n_models, n_columns).
+        columns: the kept ones, shape (n_kept,).
 
-    Returns shape (n_models, n_kept).
+    Returns:
+        shape (n_models, n_kept).
     """
     kept = G[np.ix_(columns, columns)] + RIDGE * np.eye(len(columns))
     return np.asarray(cho_solve(cho_factor(kept, check_finite=False), G[columns] @ weights.T).T)

@@ -158,21 +158,21 @@ def fit_model(
     """Fit one sparse model and choose its size on the out-of-bag structures (equations (3) and (4) of the
     paper).
 
-    Parameters
-    ----------
-    X : shape (n_structures, n_columns), fastest in Fortran order; y : shape (n_structures,), eV/atom.
-    row_weights : shape (n_structures,), weight of each training structure, 0 outside the training set.
-    oob : rows of the out-of-bag structures; none of them may have a weight.
-    max_features : largest number of features M_max.
-    n_draw : columns drawn at each step; as many as may be chosen, or more: all of them, no bagging.
-    size_factor : features of the model, as a multiple of the number M* with the smallest out-of-bag error; at
-        least 1 feature, at most all that were chosen.
-    columns : the columns that may be chosen, ascending, shape (n,). Default: all.
-    gram : X^T diag(row_weights) X, to choose from instead of the rows.
-    products : X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
+    Args:
+        X: shape (n_structures, n_columns), fastest in Fortran order.
+        y: shape (n_structures,), eV/atom.
+        row_weights: shape (n_structures,), weight of each training structure, 0 outside the training set.
+        oob: rows of the out-of-bag structures; none of them may have a weight.
+        max_features: largest number of features M_max.
+        n_draw: columns drawn at each step; as many as may be chosen, or more: all of them, no bagging.
+        size_factor: features of the model, as a multiple of the number M* with the smallest out-of-bag error;
+            at least 1 feature, at most all that were chosen.
+        columns: the columns that may be chosen, ascending, shape (n,). Default: all.
+        gram: X^T diag(row_weights) X, to choose from instead of the rows.
+        products: X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
-    Raises FitError when there is no training or no out-of-bag structure, or an out-of-bag structure has a
-    weight.
+    Raises:
+        FitError: there is no training or no out-of-bag structure, or an out-of-bag structure has a weight.
     """
     train = np.flatnonzero(row_weights)
     if len(train) == 0 or len(oob) == 0:

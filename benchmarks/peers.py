@@ -31,7 +31,7 @@ from atomscatter.channels import Channel
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
-from service.path_steps import evenly
+from service.path_steps import rows_of_steps
 from service.reading import read_structures
 from service.training import FitSettings
 
@@ -164,11 +164,6 @@ def transforms():
 # --------------------------------------------------------------------------- errors
 
 
-def rows_of_steps(n_structures, steps):
-    """Rows of the sample: ``steps`` evenly spaced ones of the STEPS of each path, first and last included."""
-    return (np.arange(0, n_structures, STEPS)[:, None] + evenly(STEPS, steps)).ravel()
-
-
 def read_sets(reference):
     sets = {}
     for kind, file in FILES.items():
@@ -185,7 +180,7 @@ def read_sets(reference):
 
 def run(peer, sets, steps, options):
     """One row: features, fits and errors of a peer."""
-    rows = rows_of_steps(len(sets["paths"]), steps)
+    rows = rows_of_steps([s.path_id for s in sets["paths"]], steps)
     features = peer.features(sets, rows, options.cache)
     chosen = Sets.deal({**sets, "paths": [sets["paths"][i] for i in rows]}, options.folds, options.seed)
     default = FitSettings(**fit_settings(options), invariance=0.0)

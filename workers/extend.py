@@ -60,16 +60,18 @@ def extend(
 ) -> tuple[Ensemble, IntArray]:
     """Extend an ensemble by the relaxation paths of further feature stores.
 
-    Parameters
-    ----------
-    known : stores that the ensemble was trained on, in the same order.
-    new : stores with new paths.
-    on_progress : called with the number of models that are ready.
+    Args:
+        known: stores that the ensemble was trained on, in the same order.
+        new: stores with new paths.
+        on_progress: called with the number of models that are ready.
 
-    Returns the extended ensemble and the numbers of the models that changed.
+    Returns:
+        the extended ensemble and the numbers of the models that changed.
 
-    Raises ModelError when ``known`` is not what the ensemble was trained on, ConfigError for an ensemble that
-    was not bagged or was pruned and for stores of another transform, DataError when a path is not new.
+    Raises:
+        ModelError: ``known`` is not what the ensemble was trained on.
+        ConfigError: the ensemble was not bagged or was pruned; stores of another transform.
+        DataError: a path is not new.
     """
     require_trained_on(ensemble, joined_hash(known), known[0].scattering_config, "an extension")
     settings = _settings(ensemble)

@@ -112,16 +112,17 @@ def train_on(
 ) -> tuple[Ensemble, TrainingReport]:
     """Train ``folds`` x ``bootstraps`` models and average them.
 
-    Parameters
-    ----------
-    workers, address : see :func:`workers.cluster.connect`.
-    references : energy of each element in its reference state, eV/atom, for formation energies.
-    curve_features : features of further structures, shape (n_others, n_features), for whose learning curves
-        the report keeps what the models of each size predict.
-    on_progress : called in this process with the number of models that are ready.
+    Args:
+        workers, address: see :func:`workers.cluster.connect`.
+        references: energy of each element in its reference state, eV/atom, for formation energies.
+        curve_features: features of further structures, shape (n_others, n_features), for whose learning
+            curves the report keeps what the models of each size predict.
+        on_progress: called in this process with the number of models that are ready.
 
-    Raises FitError for too few relaxation paths to leave each fold two to train on (without randomisation, as
-    many as there are nested splits), WorkerError when workers die again and again.
+    Raises:
+        FitError: too few relaxation paths to leave each fold two to train on (without randomisation, as many
+            as there are nested splits).
+        WorkerError: workers die again and again.
     """
     began = time.perf_counter()
     differences = data.differences if settings.invariance > 0 else None
