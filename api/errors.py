@@ -163,8 +163,9 @@ def _on_ours(request: Request, error: Exception) -> JSONResponse:
         return problem(status, str(error), errors=[place])
     if isinstance(error, ModelError) and status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _on_unusable_model(error)
+    detail = _without_place(request, error) if isinstance(error, StoreError) else str(error)
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, str(error), headers=headers)
+    return problem(status, detail, headers=headers)
 
 
 def _on_unusable_model(error: ModelError) -> JSONResponse:
@@ -173,6 +174,12 @@ def _on_unusable_model(error: ModelError) -> JSONResponse:
     name = f"model {error.model_id}" if isinstance(error, UnusableModelError) else "the model"
     detail = f"{name} is damaged, or not of this version; the log says more under the request id"
     return problem(500, detail)
+
+
+def _without_place(request: Request, error: StoreError) -> str:
+    """The message with files named from the state directory on: where that is, the log says."""
+    structlog.get_logger().error("files of the service cannot be used", reason=str(error))
+    return str(error).replace(f"{request.app.state.service.settings.state}/", "")
 
 
 def _field_of(request: Request) -> str:

@@ -1,9 +1,11 @@
 """What operators rely on: probes, metrics, keys, models, a clean end."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -190,6 +192,25 @@ def test_a_damaged_model_is_no_unknown_one(tmp_path, samples, other_model, damag
     assert all(str(tmp_path) in entry["reason"] for entry in errors), "operators are told the file"
     assert service.registry.active == model_id
     assert service.active.id == embedded
+
+
+def test_files_of_the_service_are_named_from_its_state_directory(tmp_path):
+    app = create_app(ServeSettings(state=tmp_path))
+    service = app.state.service
+    service._jobs = service.directory.ledger()
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as ledger:
+        ledger.execute("DROP TABLE jobs")
+
+    async def answer():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/v1/jobs")
+
+    with capture_logs() as logs:
+        found = asyncio.run(answer())
+    assert assert_problem(found, 503)["detail"].startswith("jobs.sqlite: the ledger cannot be used")
+    assert str(tmp_path) not in found.text
+    assert any(str(tmp_path) in entry.get("reason", "") for entry in logs), "operators are told the file"
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
