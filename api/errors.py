@@ -178,8 +178,11 @@ def _on_unusable_model(error: ModelError) -> JSONResponse:
 
 def _without_place(request: Request, error: StoreError) -> str:
     """The message with files named from the state directory on: where that is, the log says."""
-    structlog.get_logger().error("files of the service cannot be used", reason=str(error))
-    return str(error).replace(f"{request.app.state.service.settings.state}/", "")
+    detail, state = str(error), request.app.state.service.settings.state
+    structlog.get_logger().error("files of the service cannot be used", reason=detail)
+    for place in {state, state.absolute(), state.resolve()}:
+        detail = detail.replace(f"{place}/", "").replace(str(place), "the state directory")
+    return detail
 
 
 def _field_of(request: Request) -> str:

@@ -209,11 +209,12 @@ def without_near_duplicates(near: float) -> Callable[[Study], Outcome]:
 
 
 def at_most(steps: int, **changes: float) -> Callable[[Study], Outcome]:
-    """The package's fit with so many structures of each path, as ``atomscatter featurize --steps`` takes."""
+    """The package's fit with so many structures of each path, those of ``atomscatter featurize --steps``."""
 
     def predict(study: Study) -> Outcome:
         part = thinned(study.data, steps)
-        ensemble = study.trained(part, replace(FitSettings(bootstraps=study.settings.bootstraps), **changes))
+        default = {"invariance": FitSettings.invariance, "channel_share": FitSettings.channel_share}
+        ensemble = study.trained(part, replace(study.settings, **{**default, **changes}))
         outcome = study.outcome(ensemble)
         return replace(outcome, size=f"{outcome.size} ({len(part.energies)} structures)")
 
@@ -221,7 +222,8 @@ def at_most(steps: int, **changes: float) -> Callable[[Study], Outcome]:
 
 
 def thinned(data: TrainingData, steps: int) -> TrainingData:
-    """At most ``steps`` structures of each path, and as many of the conditions of invariance for each."""
+    """At most ``steps`` structures of each path, and conditions of invariance, of any of its steps, as many
+    as ``atomscatter featurize`` makes for so many structures."""
     part = rows_of(data, rows_of_steps(data.path_ids, steps))
     if data.differences is None:
         return part
@@ -321,6 +323,9 @@ def read_study(given: argparse.Namespace) -> Study:
     paths, bad = read_structures(files, path_key="path_id", need_energy=True)
     if bad or not np.allclose([s.energy / len(s.atoms) for s in paths], data.energies, rtol=0, atol=1e-9):
         raise SystemExit(f"the files {files} are not what the stores were made of")
+    # The stores take turns with the steps of a path, and options look at their order.
+    by_step = np.argsort([s.atoms.info["step"] for s in paths], kind="stable")
+    data, paths = rows_of(data, by_step), [paths[row] for row in by_step]
     others, features = other_sets(given.reference, stores, data.scattering_config)
     settings = FitSettings(
         bootstraps=given.bootstraps, max_features=given.max_features, invariance=0.0, channel_share=1.0
@@ -354,6 +359,9 @@ all structures. Groups: the columns of
 one invariant that differ in the power q only enter together. Of channels: each model sees columns of so many
 ({products_note}), drawn anew for each, and order 0 of all. Size factor: features of a model as a
 multiple of the number that is best for it alone.
+The default: the package's, invariance {FitSettings.invariance:g} and a channel share of
+{FitSettings.channel_share:g}, trained on so many steps of each path, evenly spaced, first and last included,
+and {DEFAULT_SHARE:g} times as many conditions of invariance; errors are over all structures.
 
 RMSE, meV/atom
 

@@ -25,6 +25,7 @@ from common import RESULTS, machine, machine_line, read_frames, table, write_res
 from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
+from service.path_steps import evenly
 
 # Without a least length: small cells have fine grids here, too.
 FINE = Grid(cutoff=7.0, first=((4.0, 3.0, 2.5),), second=((3.0, 2.5, 2.0),), growth=1.4, least_length=0.0)
@@ -64,7 +65,7 @@ def scattering_like(scattering, grid):
 def chosen(files, count):
     """``count`` structures, evenly spaced over all files."""
     everything = [atoms for file in files for atoms in read_frames(file)]
-    return [everything[i] for i in np.unique(np.linspace(0, len(everything) - 1, count).round().astype(int))]
+    return [everything[i] for i in evenly(len(everything), count)]
 
 
 def translated(atoms, count, seed):

@@ -20,6 +20,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from common import read_frames
 
+from service.path_steps import evenly
+
 # Which of the 20 evenly spaced steps to keep; the paths take turns. Energies fall fast in the beginning
 # (median above the last step: 226 meV/atom at step 0, 69 at 2), and the other sets derive from the end.
 PATH_STEPS = ((0, 19), (2, 19))
@@ -33,8 +35,7 @@ OUTPUT = Path(__file__).parents[1] / "service" / "data"
 def spread_frames(frames: Sequence[Atoms], count: int) -> list[Atoms]:
     """``count`` frames evenly spread over the concentrations, alpha."""
     ordered = sorted(frames, key=lambda a: float(a.info["alpha"]))
-    picks = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
-    return [ordered[i] for i in picks]
+    return [ordered[i] for i in evenly(len(ordered), count)]
 
 
 def relaxation_paths(frames: Iterable[Atoms]) -> list[Atoms]:

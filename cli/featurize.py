@@ -49,8 +49,8 @@ def featurize(
         int | None,
         typer.Option(
             min=1,
-            help="Of each relaxation path at most so many structures, evenly spaced, first and last among "
-            "them. Default: all.",
+            help="Of each relaxation path at most so many structures, evenly spaced in the order in which "
+            "they are read, first and last among them (of one: the last). Default: all.",
             show_default=False,
         ),
     ] = None,

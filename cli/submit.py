@@ -105,7 +105,7 @@ def featurize(
     ] = None,
     steps: Annotated[
         int | None,
-        _optional("Of each relaxation path at most so many structures, evenly spaced. Default: all."),
+        _optional("Of each relaxation path at most so many structures, evenly spaced in their order."),
     ] = None,
     copies: Annotated[
         float | None,

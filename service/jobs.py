@@ -54,8 +54,9 @@ class FeaturizeParameters(Strict):
     steps: int | None = Field(
         None,
         ge=1,
-        le=2**31,
-        description="Structures of each relaxation path, evenly spaced, at most. Default: all.",
+        lt=2**31,
+        description="Of each relaxation path at most so many structures, evenly spaced in the order of the "
+        "data set, first and last among them (of one: the last). Default: all.",
     )
     copies: float = Field(
         0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."

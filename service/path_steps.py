@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +14,44 @@ from service.structure_sequence import StructureSequence
 
 
 def evenly(n: int, count: int) -> NDArray[np.int64]:
-    """Indices of at most ``count`` of n items, evenly spaced, first and last included; ascending."""
+    """Indices of at most ``count`` of n items, ascending: evenly spaced, first and last included (of one: the
+    first)."""
     return np.linspace(0, n - 1, min(count, n)).round().astype(np.int64)
 
 
-def rows_of_steps(path_ids: Sequence[str], steps: int) -> NDArray[np.int64]:
+def rows_of_steps(path_ids: Iterable[str], steps: int) -> NDArray[np.int64]:
     """Rows of at most ``steps`` structures of each path, ascending: evenly spaced in the order in which they
     come, first and last among them (of one step: the last, which is the most relaxed).
 
     Args:
-        path_ids: relaxation path of each structure, shape (n,).
+        path_ids: relaxation path of each structure.
         steps: at least 1.
 
     Raises:
-        ConfigError: ``steps`` is less than 1.
+        ConfigError: ``steps`` is less than 1; each of several structures is a path of its own.
     """
     if steps < 1:
         raise ConfigError(f"steps of a relaxation path must be at least 1, got {steps}")
-    path = np.unique(np.asarray(path_ids, dtype=str), return_inverse=True)[1]
-    ends = np.cumsum(np.bincount(path))[:-1]
-    by_path = np.split(np.argsort(path, kind="stable"), ends)
+    of_path: dict[str, array[int]] = {}
+    count = 0
+    for path_id in path_ids:
+        of_path.setdefault(path_id, array("q")).append(count)
+        count += 1
+    if count > 1 and len(of_path) == count:
+        raise ConfigError(
+            f"there are no steps to choose from: each of the {count} structures is a relaxation path of its "
+            "own (a path key says which belong together)"
+        )
+    by_path = (np.array(rows, dtype=np.int64) for rows in of_path.values())
     chosen = [rows[-1:] if steps == 1 else rows[evenly(len(rows), steps)] for rows in by_path]
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
 
 
 def with_steps(structures: Sequence[LabelledStructure], steps: int | None) -> Sequence[LabelledStructure]:
-    """The structures of :func:`rows_of_steps`; with None, all."""
+    """The structures of :func:`rows_of_steps`; with None, all. Raises ConfigError as that does."""
     if steps is None:
         return structures
-    return _Chosen(structures, rows_of_steps([structure.path_id for structure in structures], steps))
+    return _Chosen(structures, rows_of_steps((structure.path_id for structure in structures), steps))
 
 
 class _Chosen(StructureSequence):

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from service.evaluation import Moduli
+from service.path_steps import evenly
 
 Float = NDArray[np.float64]
 
@@ -240,8 +241,7 @@ def _moduli(axes: Axes, moduli: Moduli, reference: str) -> None:
 
 
 def _spread(curves: Sequence[EnergyVolume], at_most: int) -> list[EnergyVolume]:
-    picks = np.unique(np.linspace(0, len(curves) - 1, min(at_most, len(curves))).round().astype(int))
-    return [curves[i] for i in picks]
+    return [curves[i] for i in evenly(len(curves), at_most)]
 
 
 def _plain_log(axes: Axes) -> None:

@@ -260,6 +260,12 @@ def test_some_steps_of_each_path(workplace: Workplace, tmp_path: Path) -> None:
     rows = [last[path] for path in store.path_ids]
     np.testing.assert_array_equal(store.energies, whole.energies[rows])
     np.testing.assert_array_equal(store.features[:], whole.features[:][rows])
+    other = run("featurize", workplace.data, "--store", tmp_path / "s", *options)
+    assert other.exit_code == 2, "another choice is another store"
+    assert "30 structures there, 60 now" in other.stderr
     refused = run("featurize", workplace.data, "--store", tmp_path / "t", *options, "--steps", 0)
     assert refused.exit_code == 2
     assert "--steps" in refused.stderr
+    pathless = run("featurize", workplace.data, "--store", tmp_path / "t", "--steps", 5)
+    assert pathless.exit_code == 2
+    assert "each of the 60 structures is a relaxation path of its own" in pathless.stderr

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError
+from service.copies import with_translated_copies
 from service.path_steps import evenly, rows_of_steps, with_steps
 from service.reading import LabelledStructure
 from service.spool import StructureSpool
 
 
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(1, 12))
+@given(st.lists(st.sampled_from("abc"), min_size=4, max_size=40), st.integers(1, 12))
 def test_at_most_so_many_of_each_path(path_ids, steps):
     rows = rows_of_steps(path_ids, steps)
     assert (np.diff(rows) > 0).all(), "ascending, none twice"
@@ -33,9 +34,13 @@ def test_evenly():
     assert evenly(10, 0).tolist() == []
 
 
-def test_no_steps_are_none():
+def test_what_cannot_be_chosen():
     with pytest.raises(ConfigError, match="at least 1, got 0"):
         rows_of_steps(["a"], 0)
+    with pytest.raises(ConfigError, match="each of the 3 structures is a relaxation path of its own"):
+        rows_of_steps(["a", "b", "c"], 2)
+    assert rows_of_steps(["a"], 2).tolist() == [0]
+    assert rows_of_steps([], 2).tolist() == []
 
 
 def test_structures_of_a_spool():
@@ -48,3 +53,6 @@ def test_structures_of_a_spool():
     assert [s.index for s in kept] == [0, 1, 4, 5, 8, 9, 10]
     assert kept[-1].path_id == "c"
     assert [s.energy for s in kept[1:3]] == [1.0, 4.0]
+    rows = with_translated_copies(kept, 0.5)
+    copies = [(rows[row].copy_of, rows[row].index, rows[row].path_id) for row in range(7, len(rows))]
+    assert copies == [(row, kept[row].index, kept[row].path_id) for row in evenly(7, 4)]
