@@ -306,7 +306,10 @@ OPTIONS: dict[str, Callable[[Study], Outcome]] = {
     **{f"without near-duplicates, {1000 * near:g} meV/atom": without_near_duplicates(near) for near in NEAR},
     "groups of four powers": by_groups,
     **{f"the default, {steps} steps of each path": at_most(steps) for steps in (20, 8)},
-    "the default, 20 steps of each path, all channels": at_most(20, channel_share=1.0),
+    **{
+        f"the default, {steps} steps of each path, all channels": at_most(steps, channel_share=1.0)
+        for steps in (20, 8)
+    },
 }
 
 
