@@ -180,7 +180,7 @@ def _without_place(request: Request, error: StoreError) -> str:
     """The message with files named from the state directory on: where that is, the log says."""
     detail, state = str(error), request.app.state.service.settings.state
     structlog.get_logger().error("files of the service cannot be used", reason=detail)
-    for place in {state, state.absolute(), state.resolve()}:
+    for place in (state.absolute(), state.resolve()):
         detail = detail.replace(f"{place}/", "").replace(str(place), "the state directory")
     return detail
 
