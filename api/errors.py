@@ -177,7 +177,7 @@ def _on_unusable_model(error: ModelError) -> JSONResponse:
 
 
 def _without_place(request: Request, error: StoreError) -> str:
-    """The message with files named from the state directory on: where that is, the log says."""
+    """The message without where on this machine the state directory is; that is for the log."""
     detail, state = str(error), request.app.state.service.settings.state
     structlog.get_logger().error("files of the service cannot be used", reason=detail)
     for place in (state.absolute(), state.resolve()):

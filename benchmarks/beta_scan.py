@@ -39,7 +39,7 @@ from atomscatter.properties import barrier, bulk_modulus
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import column_scales, fit_model, number_drawn
-from service.path_steps import evenly
+from service.spacing import evenly
 
 CHUNK = 16  # structures of one cached file
 FIELDS = ("set", "kind", "path_id", "strain", "mep", "image", "n_atoms", "volume", "formula", "energy")

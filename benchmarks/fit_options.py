@@ -41,8 +41,9 @@ from atomscatter.selection import number_drawn, squared_errors
 from service.copies import DEFAULT_SHARE
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.feature_store import FeatureStore
-from service.path_steps import evenly, rows_of_steps
+from service.path_steps import rows_of_steps
 from service.reading import read_structures
+from service.spacing import evenly
 from service.training import FitSettings, TrainingData, training_data
 from workers.train import design_matrix, sort_by_path, train_on
 
@@ -208,13 +209,13 @@ def without_near_duplicates(near: float) -> Callable[[Study], Outcome]:
     return predict
 
 
-def at_most(steps: int, **changes: float) -> Callable[[Study], Outcome]:
+def at_most(steps: int, channel_share: float = FitSettings.channel_share) -> Callable[[Study], Outcome]:
     """The package's fit with so many structures of each path, those of ``atomscatter featurize --steps``."""
 
     def predict(study: Study) -> Outcome:
         part = thinned(study.data, steps)
-        default = {"invariance": FitSettings.invariance, "channel_share": FitSettings.channel_share}
-        ensemble = study.trained(part, replace(study.settings, **{**default, **changes}))
+        settings = replace(study.settings, invariance=FitSettings.invariance, channel_share=channel_share)
+        ensemble = study.trained(part, settings)
         outcome = study.outcome(ensemble)
         return replace(outcome, size=f"{outcome.size} ({len(part.energies)} structures)")
 

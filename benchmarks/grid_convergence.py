@@ -25,7 +25,7 @@ from common import RESULTS, machine, machine_line, read_frames, table, write_res
 from atomscatter.ensemble import Ensemble
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
-from service.path_steps import evenly
+from service.spacing import evenly
 
 # Without a least length: small cells have fine grids here, too.
 FINE = Grid(cutoff=7.0, first=((4.0, 3.0, 2.5),), second=((3.0, 2.5, 2.0),), growth=1.4, least_length=0.0)

@@ -20,7 +20,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from common import read_frames
 
-from service.path_steps import evenly
+from service.spacing import evenly
 
 # Which of the 20 evenly spaced steps to keep; the paths take turns. Energies fall fast in the beginning
 # (median above the last step: 226 meV/atom at step 0, 69 at 2), and the other sets derive from the end.

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
-from service.path_steps import evenly
 from service.reading import LabelledStructure
+from service.spacing import evenly
 from service.structure_sequence import StructureSequence
 
 DEFAULT_SHARE = 0.4

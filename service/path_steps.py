@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
 from service.reading import LabelledStructure
+from service.spacing import evenly
 from service.structure_sequence import StructureSequence
-
-
-def evenly(n: int, count: int) -> NDArray[np.int64]:
-    """Indices of at most ``count`` of n items, ascending: evenly spaced, first and last included (of one: the
-    first)."""
-    return np.linspace(0, n - 1, min(count, n)).round().astype(np.int64)
 
 
 def rows_of_steps(path_ids: Iterable[str], steps: int) -> NDArray[np.int64]:
@@ -33,14 +28,12 @@ def rows_of_steps(path_ids: Iterable[str], steps: int) -> NDArray[np.int64]:
     if steps < 1:
         raise ConfigError(f"steps of a relaxation path must be at least 1, got {steps}")
     of_path: dict[str, array[int]] = {}
-    count = 0
-    for path_id in path_ids:
-        of_path.setdefault(path_id, array("q")).append(count)
-        count += 1
-    if count > 1 and len(of_path) == count:
+    for row, path_id in enumerate(path_ids):
+        of_path.setdefault(path_id, array("q")).append(row)
+    if len(of_path) > 1 and all(len(rows) == 1 for rows in of_path.values()):
         raise ConfigError(
-            f"there are no steps to choose from: each of the {count} structures is a relaxation path of its "
-            "own (a path key says which belong together)"
+            f"there are no steps to choose from: each of the {len(of_path)} structures is a relaxation path "
+            "of its own (a path key says which belong together)"
         )
     by_path = (np.array(rows, dtype=np.int64) for rows in of_path.values())
     chosen = [rows[-1:] if steps == 1 else rows[evenly(len(rows), steps)] for rows in by_path]

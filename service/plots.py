@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from service.evaluation import Moduli
-from service.path_steps import evenly
+from service.spacing import evenly
 
 Float = NDArray[np.float64]
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError
 from service.copies import with_translated_copies
-from service.path_steps import evenly, rows_of_steps, with_steps
+from service.path_steps import rows_of_steps, with_steps
 from service.reading import LabelledStructure
+from service.spacing import evenly
 from service.spool import StructureSpool
 
 
