@@ -242,6 +242,21 @@ def _read_xyz(file: Path, max_atoms: int) -> Iterator[Frame]:
             index += 1
 
 
+def count_xyz_frames(file: Path, most: int, max_atoms: int) -> int:
+    """How many frames an XYZ file begins with, at most ``most``, without parsing their atoms.
+
+    The first that is cut off, damaged or of more than ``max_atoms`` atoms ends the count.
+    """
+    n_frames = 0
+    with contextlib.closing(_open_text(file)) as stream, contextlib.suppress(UnusableError):
+        while n_frames < most:
+            lines, n_atoms = _next_frame(stream, max_atoms)
+            if not lines or n_atoms > max_atoms:
+                break
+            n_frames += 1
+    return n_frames
+
+
 def _open_text(file: Path) -> IO[str]:
     stream = open_with_compression(str(file), "rb")
     return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")

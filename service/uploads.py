@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from atomscatter.errors import AtomscatterError
 from service.reading import BadStructure, LabelledStructure, iterate_structures
+from service.structure_files import count_xyz_frames
 
 FORMATS = {"extxyz": "structures.extxyz", "cif": "structure.cif", "vasp": "POSCAR"}
 """Format, by ASE's name -> name of the file from which the content is parsed."""
@@ -97,6 +98,8 @@ def read_upload(
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
+        if kind == "extxyz":  # many frames are counted in a tenth of the time that they are parsed in
+            _check_number(count_xyz_frames(path, max_structures + 1, max_atoms), max_structures)
         bad: list[BadStructure] = []
         # The format is said, not found once more: ASE knows a hundred, some of which open further files.
         found = iterate_structures(
@@ -105,8 +108,7 @@ def read_upload(
         good = list(islice(found, max_structures + 1))
     if bad:
         raise UploadError([(b.index, b.reason) for b in bad])
-    if len(good) > max_structures:
-        raise UploadError([(None, f"has more than {max_structures} structures, which are not accepted")])
+    _check_number(len(good), max_structures)
     return good
 
 
@@ -126,6 +128,11 @@ def _format_of(content: bytes) -> str | None:
     if len(lines) > 5 and all(_VECTOR.match(line) for line in lines[2:5]):
         return "vasp"
     return None
+
+
+def _check_number(n_structures: int, max_structures: int) -> None:
+    if n_structures > max_structures:
+        raise UploadError([(None, f"has more than {max_structures} structures, which are not accepted")])
 
 
 def _check_poscar(content: bytes, max_atoms: int) -> None:

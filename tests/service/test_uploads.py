@@ -4,7 +4,7 @@ import pytest
 
 from service.datasets import DatasetReading, describe
 from service.reading import read_structures
-from service.uploads import UploadError, read_upload
+from service.uploads import MOST_PROBLEMS, UploadError, read_upload
 
 FRAME = b'1\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T" energy=-3\nSi 0 0 0\n'
 SECRET = "the-secret-of-this-machine"
@@ -56,6 +56,24 @@ def test_a_frame_with_too_many_atoms_is_not_parsed_and_the_next_one_is(tmp_path)
         assert (first, second) == (1, 2)
         assert too_many == "has 4 atoms; at most 3 are accepted"
         assert "no element" in no_element
+
+
+def test_too_many_frames_are_counted_before_one_is_parsed():
+    assert len(read_upload("a.xyz", FRAME * 2, max_structures=2, max_atoms=3)) == 2
+    with pytest.raises(UploadError, match="more than 2 structures"):
+        read_upload("a.xyz", FRAME.replace(b"Si", b"Qq") * 3, max_structures=2, max_atoms=3)
+
+
+def test_a_frame_that_is_cut_off_is_not_one_too_many():
+    with pytest.raises(UploadError, match="truncated") as refused:
+        read_upload("a.xyz", FRAME * 2 + b"4\n\nSi 0 0 0\n", max_structures=2, max_atoms=4)
+    assert [index for index, _ in refused.value.problems] == [2]
+
+
+def test_no_more_than_a_thousand_problems_are_named():
+    with pytest.raises(UploadError) as refused:
+        read_upload("a.xyz", b"0\n\n" * 1500, max_structures=2000, max_atoms=3)
+    assert [index for index, _ in refused.value.problems] == list(range(MOST_PROBLEMS))
 
 
 def test_a_frame_with_too_many_atoms_may_be_cut_off():
