@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atomscatter.errors import ConfigError
 from service.jobs import EvaluateParameters, FeaturizeParameters, TrainParameters
+from service.path_steps import require_steps
 from service.state import StateDirectory
 
 
@@ -15,13 +16,15 @@ def require_inputs(
     Raises:
         UnknownIdError: there is no such data set or job.
         ModelError: there is no such model.
-        ConfigError: the job that should have made the store did not.
+        ConfigError: the job that should have made the store did not; steps are wanted of paths that have one.
     """
     if isinstance(parameters, TrainParameters):
         source = state.ledger().get(parameters.store)
         if source.type != "featurize" or source.state != "succeeded":
             raise ConfigError(f"job {source.id} is {source.type}, {source.state}: it made no store")
         return
-    state.datasets().get(parameters.dataset)
+    dataset = state.datasets().get(parameters.dataset)
+    if isinstance(parameters, FeaturizeParameters) and parameters.steps is not None:
+        require_steps(dataset.n_structures, dataset.n_paths)
     if isinstance(parameters, EvaluateParameters) and parameters.model is not None:
         state.registry().directory(parameters.model)

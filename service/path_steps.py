@@ -30,14 +30,19 @@ def rows_of_steps(path_ids: Iterable[str], steps: int) -> NDArray[np.int64]:
     of_path: dict[str, array[int]] = {}
     for row, path_id in enumerate(path_ids):
         of_path.setdefault(path_id, array("q")).append(row)
-    if len(of_path) > 1 and all(len(rows) == 1 for rows in of_path.values()):
-        raise ConfigError(
-            f"there are no steps to choose from: each of the {len(of_path)} structures is a relaxation path "
-            "of its own (a path key says which belong together)"
-        )
+    require_steps(sum(map(len, of_path.values())), len(of_path))
     by_path = (np.array(rows, dtype=np.int64) for rows in of_path.values())
     chosen = [rows[-1:] if steps == 1 else rows[evenly(len(rows), steps)] for rows in by_path]
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def require_steps(n_structures: int, n_paths: int) -> None:
+    """Raise ConfigError when each of several structures is a path of its own."""
+    if n_structures == n_paths > 1:
+        raise ConfigError(
+            f"there are no steps to choose from: each of the {n_paths} structures is a relaxation path of "
+            "its own (a path key says which belong together)"
+        )
 
 
 def with_steps(structures: Sequence[LabelledStructure], steps: int | None) -> Sequence[LabelledStructure]:

@@ -125,6 +125,17 @@ def test_some_steps_of_each_path(working, dataset, upload):
     assert job["result"]["n_structures"] == 8 < upload[1]
 
 
+def test_steps_of_structures_without_paths_are_refused_before_there_is_a_job(working, upload):
+    client = working[1]
+    pathless = client.post("/v1/datasets", files={"file": ("a.extxyz", upload[0])}).json()
+    assert pathless["n_paths"] == pathless["n_structures"] == upload[1]
+    before = client.get("/v1/jobs").json()
+    wanted = {"type": "featurize", "parameters": {"dataset": pathless["id"], "steps": 2}}
+    found = assert_problem(client.post("/v1/jobs", json=wanted), 422)
+    assert "no steps to choose from" in found["detail"]
+    assert client.get("/v1/jobs").json() == before
+
+
 def test_from_an_upload_to_the_active_model(working, dataset, store, samples):
     client = working[1]
     fit = {"folds": 2, "bootstraps": 3, "max_features": 20, "invariance": 7, "size_factor": 1.5}
