@@ -345,7 +345,8 @@ def page(rows, about, study: Study) -> str:
     moved = [[row["fit"], *(1000 * m for m in row["moves"].values())] for row in rows if "moves" in row]
     return f"""# Changes of the fit, each alone
 
-{machine_line(about)}
+Rows made last: {machine_line(about)}
+A row is made by the command at the end with its name after `--options`; the other rows of the same data stay.
 
 {len(study.data.energies)} structures of {len(study.sets.fold_of_path)} relaxation paths,
 {transform_line(config)}, {study.data.features.shape[1]} features;
