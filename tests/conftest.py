@@ -3,7 +3,12 @@
 import subprocess
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# A machine that stands still for a moment is no failure of the example that it was at.
+settings.register_profile("atomscatter", deadline=None)
+settings.load_profile("atomscatter")
 
 # In these directories all modules share what takes long to start or to make.
 TOGETHER = ("tests/cli/", "tests/deploy/")
