@@ -16,8 +16,8 @@ from api.app import create_app
 from service.settings import ServeSettings
 
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""By default it is 700: then looking for cycles is three quarters of the time in which a body of 5 MB becomes
-lists."""
+"""New objects after which the interpreter looks for cycles. With its default, 700, most of the time in which
+a body of 5 MB becomes lists goes there."""
 
 
 class DrainingServer(uvicorn.Server):

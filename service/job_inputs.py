@@ -16,7 +16,8 @@ def require_inputs(
     Raises:
         UnknownIdError: there is no such data set or job.
         ModelError: there is no such model.
-        ConfigError: the job that should have made the store did not; steps are wanted of paths that have one.
+        ConfigError: the job that should have made the store did not; steps are wanted where each structure is
+            a path of its own.
     """
     if isinstance(parameters, TrainParameters):
         source = state.ledger().get(parameters.store)

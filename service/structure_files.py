@@ -243,9 +243,9 @@ def _read_xyz(file: Path, max_atoms: int) -> Iterator[Frame]:
 
 
 def count_xyz_frames(file: Path, most: int, max_atoms: int) -> int:
-    """How many frames an XYZ file begins with, at most ``most``, without parsing their atoms.
+    """How many frames an XYZ file that is not compressed begins with, at most ``most``, without parsing them.
 
-    The first that is cut off, damaged or of more than ``max_atoms`` atoms ends the count.
+    The first that is cut off, no frame at all or of more than ``max_atoms`` atoms ends the count.
     """
     n_frames = 0
     with contextlib.closing(_open_text(file)) as stream, contextlib.suppress(UnusableError):

@@ -98,7 +98,7 @@ def read_upload(
     with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
         path = Path(directory) / FORMATS[kind]
         path.write_bytes(content)
-        if kind == "extxyz":  # many frames are counted in a tenth of the time that they are parsed in
+        if kind == "extxyz":  # counting frames costs little beside parsing them
             _check_number(count_xyz_frames(path, max_structures + 1, max_atoms), max_structures)
         bad: list[BadStructure] = []
         # The format is said, not found once more: ASE knows a hundred, some of which open further files.

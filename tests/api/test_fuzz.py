@@ -113,7 +113,6 @@ def test_mutated_files_are_answered_or_refused(guarded, name, path):
 
         @settings(
             max_examples=cases,
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=list(HealthCheck),

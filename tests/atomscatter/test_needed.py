@@ -52,7 +52,7 @@ def test_nothing_and_everything() -> None:
 
 
 @given(st.sets(st.integers(0, len(LABELS) - 1)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_comes_out_covers_what_is_wanted_and_needs_no_more(wanted) -> None:
     found = needed(LABELS, wanted)
     assert wanted <= set(found.columns.tolist())

@@ -404,7 +404,7 @@ def test_every_column_is_drawn_equally_often() -> None:
     assert np.abs(counts - n * p).max() < 5 * np.sqrt(n * p * (1 - p))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(5, 30))
 def test_both_sources_agree(seed, n_draw, n) -> None:
     rng = np.random.default_rng(seed)

@@ -123,7 +123,7 @@ def test_positions_too_far_to_be_wrapped():
     assert "million cells" in reason(cubic([[0, 0, 0], [1e300, 0, 0]]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 6), scale=st.floats(0.6, 6.0), skew=st.floats(0, 3))
 def test_agrees_with_the_neighbour_list_of_ase(seed, n, scale, skew):
     rng = np.random.default_rng(seed)
