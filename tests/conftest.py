@@ -1,5 +1,6 @@
 """What all tests share: which of them stay together when pytest-xdist spreads them, and small disks."""
 
+import os
 import subprocess
 
 import pytest
@@ -9,6 +10,11 @@ from xdist.scheduler import LoadScopeScheduling
 # A machine that stands still for a moment is no failure of the example that it was at.
 settings.register_profile("atomscatter", deadline=None)
 settings.load_profile("atomscatter")
+
+# Ray's workers otherwise give way to all other processes (nice 15): beside four busy processes on two cores
+# one took minutes to start, and its test gave up. All Rays of the tests inherit this.
+AS_OTHERS = {"RAY_worker_niceness": "0"}
+os.environ.update(AS_OTHERS)
 
 # In these directories all modules share what takes long to start or to make.
 TOGETHER = ("tests/cli/", "tests/deploy/")

@@ -15,13 +15,15 @@ from tests.ports import unused_port
 
 RAY = str(Path(sys.executable).with_name("ray"))
 ROOT = Path(__file__).parents[1]
+ATTEMPTS = 4
 # Daemons of a head that these tests do not need, and that take a second of a processor for each start.
 WITHOUT_IDLE_DAEMONS = ("--no-monitor", "--include-log-monitor=false")
 
 
-def wait_for_port(port, seconds=60):
+def wait_for_port(port, seconds=60, process=None):
+    """Until somebody listens; TimeoutError when nobody does in time, or the process has ended before."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and (process is None or process.poll() is None):
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -30,7 +32,10 @@ def wait_for_port(port, seconds=60):
 
 
 class RayHead:
-    """``ray start --head``; ``environment`` is what a client needs."""
+    """``ray start --head``; ``environment`` is what a client needs.
+
+    It is up when this returns. Ray gives its daemons half a minute, so on a busy machine it is tried again.
+    """
 
     def __init__(self, log, *, dashboard):
         self.port, self.dashboard_port = unused_port(), unused_port()
@@ -52,20 +57,26 @@ class RayHead:
             *(f"--temp-dir={self.directory}", "--object-store-memory=100000000", "--disable-usage-stats"),
             *WITHOUT_IDLE_DAEMONS,
         ]
-        with log.open("w") as stream:
-            self.process = subprocess.Popen(
-                command,
-                env=os.environ | place | self.environment,
-                stdout=stream,
-                stderr=stream,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        try:
-            wait_for_port(self.dashboard_port if dashboard else self.port)
-        except BaseException:
-            self.end()
-            raise
+        for _ in range(ATTEMPTS):
+            with log.open("w") as stream:
+                self.process = subprocess.Popen(
+                    command,
+                    env=os.environ | place | self.environment,
+                    stdout=stream,
+                    stderr=stream,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+            try:
+                wait_for_port(self.dashboard_port if dashboard else self.port, process=self.process)
+            except TimeoutError:
+                self.end()
+            except BaseException:
+                self.end()
+                raise
+            else:
+                return
+        raise AssertionError(f"after {ATTEMPTS} attempts: {log.read_text()}")
 
     @property
     def jobs_address(self):

@@ -207,7 +207,7 @@ class PredictionPool:
         try:
             result = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds)
         except TimeoutError as error:
-            if future.done():  # the work itself raised it
+            if future.done() and isinstance(future.exception(), TimeoutError):  # the work itself raised it
                 self._home[lane].put_nowait(lane)
                 raise
             self._replace(lane)

@@ -45,7 +45,7 @@ def serving(state, *arguments, port=None, **environment):
 
 def wait_until_ready(process, url, seconds=300):
     deadline = time.monotonic() + seconds
-    with httpx.Client() as client:  # one for all requests: a new one reads all certificates
+    with httpx.Client(timeout=60) as client:  # one for all requests: a new one reads all certificates
         while time.monotonic() < deadline:
             assert process.poll() is None, "the server ended"
             with contextlib.suppress(httpx.TransportError):

@@ -58,7 +58,7 @@ def test_keys_have_scopes(tmp_path, samples):
         for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": first.split(":")[-1]}):
             assert_problem(httpx.post(ask, json=model_body, headers=headers, timeout=60), 401)
         assert httpx.post(ask, json=model_body, headers={"X-API-Key": predict}, timeout=60).status_code == 200
-        model = httpx.get(f"{url}/health/ready").json()["model"]
+        model = httpx.get(f"{url}/health/ready", timeout=60).json()["model"]
         activate = f"{url}/v1/models/{model}/activate"
         assert_problem(httpx.post(activate, headers={"X-API-Key": predict}, timeout=60), 403)
         assert httpx.post(activate, headers={"X-API-Key": operate}, timeout=60).status_code == 200
@@ -235,7 +235,7 @@ def test_an_undamaged_copy_takes_the_place_of_a_damaged_model(tmp_path, other_mo
     model, model_id = other_model
     truncated(with_active(tmp_path / "state", model))
     with serving(tmp_path / "state", "--model", str(model)) as (_, url):
-        assert httpx.get(f"{url}/health/ready").json()["model"] == model_id
+        assert httpx.get(f"{url}/health/ready", timeout=60).json()["model"] == model_id
         assert httpx.get(f"{url}/v1/models/{model_id}", timeout=60).status_code == 200
     kept = ModelRegistry(tmp_path / "state/models")
     assert kept.load(kept.active).model_id == model_id

@@ -1,12 +1,9 @@
 """What a service spends on a request: its process and all below it."""
 
 import contextlib
-import time
 from pathlib import Path
 
 import psutil
-
-_SECONDS_OF_THE_TASK = 0.052  # of `slowness`, on the machine that it names
 
 
 class Usage:
@@ -37,17 +34,6 @@ class Usage:
 
     def _tree(self):
         return [self._root, *self._root.children(recursive=True)]
-
-
-def slowness():
-    """How many times as long a small task takes now as on an idle Xeon of 2.5 GHz, from 1 to 4.
-
-    Processes that share a core or its caches make each other slow, in processor time, too.
-    """
-    began = time.thread_time()
-    words = " ".join(map(str, range(100_000))).split()
-    sum(map(float, words * 3))
-    return min(max(1.0, (time.thread_time() - began) / _SECONDS_OF_THE_TASK), 4.0)
 
 
 def _seconds(process):

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.conftest import AS_OTHERS
 from tests.deploy.compose_file import ROOT, image_environment, n_bytes, seconds
 from tests.netns import fabric
 
@@ -106,7 +107,7 @@ class Container:
         if not self._program:
             place = "/srv/atomscatter"
             image = {k: v.replace(IN_IMAGE, str(IMAGE)) for k, v in image_environment().items()}
-        variables = image | self._service.get("environment", {})
+        variables = image | AS_OTHERS | self._service.get("environment", {})
         return ["env", "-i", f"--chdir={place}", *(f"{k}={v}" for k, v in variables.items())]
 
     def _apply_sysctls(self):
@@ -162,6 +163,10 @@ class Stack:
             place = ROOT / source if source.startswith("./") else self.volume(source)
             mounts.append(f"{place}:{rest}")
         return mounts
+
+    def files(self):
+        """Paths of all files that the containers and volumes hold now; directories may vanish meanwhile."""
+        return [Path(place, name) for place, _, names in os.walk(self.directory) for name in names]
 
     def volume(self, name):
         """Directory of a named volume."""

@@ -192,7 +192,7 @@ def hostile_set(client, mark):
 
 def found_anywhere(stack, mark):
     """Files with this name in all that the services can write to."""
-    found = [p for p in stack.directory.rglob("*") if mark in p.name]
+    found = [p for p in stack.files() if mark in p.name]
     for container in (*ray_containers(stack), *stack.of("api")):
         found += [n for n in container.run("ls", "/dev/shm").stdout.split() if mark in n]
     return found

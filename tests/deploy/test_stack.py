@@ -94,7 +94,7 @@ def test_the_token_is_in_its_file_and_nowhere_else(stack, made):
     token = file.read_text()
     assert len(token) == 64
     assert file.stat().st_mode & 0o777 == 0o600
-    seen = [p for p in stack.directory.rglob("*") if p.is_file() and not p.is_symlink() and p != file]
+    seen = [p for p in stack.files() if p.is_file() and not p.is_symlink() and p != file]
     assert any(p.name == "dashboard.log" for p in seen), "Ray's logs are among them"
     assert [p for p in seen if token.encode() in p.read_bytes()] == []
     for service in ("head", "worker", "api"):

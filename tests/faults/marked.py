@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 import workers.featurize
 from workers.featurize import Featurizer
@@ -57,6 +60,19 @@ class Marks:
                 return max(found, key=lambda mark: mark.time)
             time.sleep(0.01)
         raise AssertionError("no worker was at work")
+
+    def stop_at_work(self, accept=lambda mark: True):
+        """Stop a process in the middle of a unit (SIGSTOP), so that it cannot end it; its mark."""
+        while True:
+            mark = self.wait_for_work(accept)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(mark.pid)
+                os.kill(mark.pid, signal.SIGSTOP)
+                while process.status() != psutil.STATUS_STOPPED:
+                    time.sleep(0.01)
+                if mark in self.at_work():
+                    return mark
+                os.kill(mark.pid, signal.SIGCONT)
 
     def wait_for_workers(self, count, seconds=300):
         """Until so many have left their first mark, at the gate."""

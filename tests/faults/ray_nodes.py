@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.ports import unused_port
-from tests.ray_head import RAY, ROOT, wait_for_port
+from tests.ray_head import ATTEMPTS, RAY, ROOT, wait_for_port
 
 # Nodes that do not answer are given up sooner than in production (5 x 10 s), so that tests are shorter.
 IMPATIENT = {
@@ -23,8 +23,6 @@ IMPATIENT = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
 }
-
-_ATTEMPTS = 4
 
 
 class RayNode:
@@ -38,7 +36,7 @@ class RayNode:
             *(*prefix, RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=80000000"),
             *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0", *arguments),
         ]
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             self.log = Path(f"{log}-{secrets.token_hex(3)}.log")
             with self.log.open("w") as stream:
                 self.process = subprocess.Popen(
@@ -52,7 +50,7 @@ class RayNode:
             if self._comes_up():
                 return
             self.kill()
-        raise AssertionError(f"after {_ATTEMPTS} attempts: {self.log.read_text()}")
+        raise AssertionError(f"after {ATTEMPTS} attempts: {self.log.read_text()}")
 
     def _comes_up(self, seconds=180):
         deadline = time.monotonic() + seconds

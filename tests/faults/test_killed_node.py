@@ -36,7 +36,7 @@ def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undistur
         ) as process:
             for _ in range(times):
                 raylet = node.wait_for("raylet")
-                mark = marks.wait_for_work(below(raylet))
+                mark = marks.stop_at_work(below(raylet))
                 workers = raylet.children(recursive=True)
                 raylet.kill()
                 for worker in workers:  # a node goes as a whole: none may finish its unit

@@ -54,18 +54,20 @@ def test_sigterm_under_load_drops_no_accepted_request(times, tmp_path, injected)
     body, n_answers = {"structures": [as_json(s.atoms) for s in load_sample("paths")[:2]]}, 0
     for round_ in range(times):
         with serving(tmp_path / str(round_), **settings) as (process, url):
-            answers, failures = [], []
+            answers, failures, together = [], [], threading.Barrier(8)
 
-            def ask(url=url, answers=answers, failures=failures):
-                try:
-                    answers.append(httpx.post(f"{url}/v1/predictions", json=body, timeout=60).status_code)
-                except httpx.ConnectError:
-                    failures.append("not accepted")  # after the socket was closed: no promise was made
+            def ask(url=url, answers=answers, failures=failures, together=together):
+                with httpx.Client(base_url=url, timeout=60) as client:
+                    together.wait()  # to make a client takes longer than to ask
+                    try:
+                        answers.append(client.post("/v1/predictions", json=body).status_code)
+                    except httpx.ConnectError:
+                        failures.append("not accepted")  # after the socket was closed: no promise was made
 
             threads = [threading.Thread(target=ask) for _ in range(8)]
             for thread in threads:
                 thread.start()
-            while "requests_in_flight 0.0" in httpx.get(f"{url}/metrics").text:
+            while "requests_in_flight 0.0" in httpx.get(f"{url}/metrics", timeout=60).text:
                 pass
             process.send_signal(signal.SIGTERM)
             for thread in threads:

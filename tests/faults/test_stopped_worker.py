@@ -44,8 +44,7 @@ def stop_a_worker(stopped_for, cluster, data_file, undisturbed, folder):
         environment=cluster.environment,
     ) as process:
         wait_for_both(marks)
-        stopped = marks.wait_for_work()
-        os.kill(stopped.pid, signal.SIGSTOP)
+        stopped = marks.stop_at_work()
         time.sleep(stopped_for)
         others = [
             m for m in marks.all() if m.what == "end" and m.pid != stopped.pid and m.time > stopped.time

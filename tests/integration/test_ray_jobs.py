@@ -71,6 +71,7 @@ def test_from_upload_to_model_on_a_cluster(head, token, tmp_path):
     found = httpx.get(
         f"{head.jobs_address}/api/jobs/",
         headers={"Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}"},
+        timeout=60,
     )
     submitted = {j["submission_id"]: j["entrypoint"] for j in found.json()}
     assert set(submitted) == {f"atomscatter-{i}-1" for i in (store, job["id"], cancelled)}
@@ -140,4 +141,4 @@ print("let in")
         )
         assert done.stdout == answer, done.stderr  # Ray's own client would follow RAY_ADDRESS
         assert ("WorkerError" in done.stderr) == (answer == "")
-    assert httpx.get(f"{head.jobs_address}/api/jobs/").status_code in (401, 403)
+    assert httpx.get(f"{head.jobs_address}/api/jobs/", timeout=60).status_code in (401, 403)

@@ -138,9 +138,7 @@ def test_a_job_that_was_given_up_can_be_cancelled_again(between, state, job, mon
     look_until(runner, lambda: ledger.get(job.id).state == "running")
     ledger.cancel(job.id)
     look_until(runner, lambda: ledger.get(job.id).has_ended)
-    assert [path.rsplit("/", 2)[-2] for path in between.asked] == [
-        f"atomscatter-{job.id}-1",
-        f"atomscatter-{job.id}-2",
-    ]
+    attempts = [path.rsplit("/", 2)[-2] for path in between.asked]  # each is asked once or more often
+    assert list(dict.fromkeys(attempts)) == [f"atomscatter-{job.id}-1", f"atomscatter-{job.id}-2"]
     runner.leave()
     between.answer("POST", between.asked[0], b"")  # the first attempt is still there

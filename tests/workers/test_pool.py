@@ -26,10 +26,6 @@ def make_actor_factory(**options):
         def square(self, x):
             return x * x
 
-        def pid(self, seconds=0.0):
-            time.sleep(seconds)
-            return os.getpid()
-
         def wait(self, seconds, folder, for_others=0):
             """Leave a file after some time, and before that wait for the files of others."""
             time.sleep(seconds)
@@ -40,6 +36,14 @@ def make_actor_factory(**options):
                 time.sleep(0.01)
             tempfile.mkstemp(dir=folder)
             return "all others are done"
+
+        def meet(self, folder, n):
+            """Wait until as many processes are at work at once; their number."""
+            (Path(folder) / str(os.getpid())).touch()
+            deadline = time.monotonic() + 120
+            while len(list(Path(folder).iterdir())) < n and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return len(list(Path(folder).iterdir()))
 
         def fail(self, x):
             if x == 3:
@@ -85,9 +89,9 @@ def test_no_units_need_no_worker():
     assert collect({}, "square", n_workers=2) == {}
 
 
-def test_all_workers_take_part_even_when_there_are_few_units():
-    results = collect(dict.fromkeys(range(2), (2.0,)), "pid", n_workers=2)
-    assert len(set(results.values())) == 2
+def test_all_workers_take_part_even_when_there_are_few_units(tmp_path):
+    results = collect(dict.fromkeys(range(2), (str(tmp_path), 2)), "meet", n_workers=2)
+    assert results == {0: 2, 1: 2}
 
 
 @pytest.mark.parametrize("place", [0, 100, 199], ids=["first", "in the middle", "last"])
