@@ -154,7 +154,10 @@ class _Pool(Generic[UnitId]):
             self._patient_until = time.monotonic() + _PATIENCE_SECONDS
         elif time.monotonic() > self._patient_until:
             self._patient_until = time.monotonic() + _PATIENCE_SECONDS
-            self._log.warning("no worker has started yet; is a CPU of the Ray cluster free?")
+            self._log.warning(
+                "no worker has started yet; is a CPU of the Ray cluster free? Ray's workers give way to other"
+                " programs (nice 15, unless RAY_worker_niceness was set where the node was started)"
+            )
         if not ready:
             return []
         more, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
