@@ -70,12 +70,13 @@ class RayHead:
             try:
                 wait_for_port(self.dashboard_port if dashboard else self.port, process=self.process)
             except TimeoutError:
-                self.end()
+                self._end_processes()
             except BaseException:
                 self.end()
                 raise
             else:
                 return
+        self.end()
         raise AssertionError(f"after {ATTEMPTS} attempts: {log.read_text()}")
 
     @property
@@ -83,13 +84,16 @@ class RayHead:
         return f"http://127.0.0.1:{self.dashboard_port}"
 
     def end(self):
+        self._end_processes()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end_processes(self):
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(30)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
