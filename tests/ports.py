@@ -6,15 +6,13 @@ import socket
 
 # Below Linux's ephemeral ports and above those that Ray gives its workers: between the choice and the start
 # of the server, no other process is given one of these by chance.
-PORTS = range(20000, 32000)
-# Of several processes that run tests each draws from its own, so that no two draw the same one.
-_SHARES = 8
-_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+# Of up to eight processes that run tests each has its own, so that no two draw the same one.
+PORTS = range(20000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8, 32000, 8)
 
 
 def unused_port():
     """A port of 127.0.0.1 that nobody listens on; drawn at random, as several tests run at a time."""
-    for port in random.SystemRandom().sample(PORTS[_SHARE::_SHARES], 100):
+    for port in random.SystemRandom().sample(PORTS, 100):
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

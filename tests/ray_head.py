@@ -57,27 +57,17 @@ class RayHead:
             *(f"--temp-dir={self.directory}", "--object-store-memory=100000000", "--disable-usage-stats"),
             *WITHOUT_IDLE_DAEMONS,
         ]
-        for _ in range(ATTEMPTS):
-            with log.open("w") as stream:
-                self.process = subprocess.Popen(
-                    command,
-                    env=os.environ | place | self.environment,
-                    stdout=stream,
-                    stderr=stream,
-                    cwd=ROOT,
-                    start_new_session=True,
-                )
-            try:
-                wait_for_port(self.dashboard_port if dashboard else self.port, process=self.process)
-            except TimeoutError:
+        try:
+            for _ in range(ATTEMPTS):
+                self._start(command, os.environ | place | self.environment)
+                with contextlib.suppress(TimeoutError):
+                    wait_for_port(self.dashboard_port if dashboard else self.port, process=self.process)
+                    return
                 self._end_processes()
-            except BaseException:
-                self.end()
-                raise
-            else:
-                return
-        self.end()
-        raise AssertionError(f"after {ATTEMPTS} attempts: {log.read_text()}")
+            raise AssertionError(f"after {ATTEMPTS} attempts: {log.read_text()}")
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def jobs_address(self):
@@ -86,6 +76,12 @@ class RayHead:
     def end(self):
         self._end_processes()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _start(self, command, environment):
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=stream, stderr=stream, cwd=ROOT, start_new_session=True
+            )
 
     def _end_processes(self):
         self.process.terminate()

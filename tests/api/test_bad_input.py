@@ -33,14 +33,14 @@ def ask(server, client, reader):
 
     def post(path, seconds=1.0, **request):
         # Processes that share a core make each other slow, in processor time too: not each time alike.
+        # Memory is looked at each time, since a process may keep what it was given once.
         for _ in range(3):
             with Usage(server[0].pid) as usage:
                 answer = client.post(path, **request)
-            if usage.seconds <= seconds and usage.megabytes <= 200:
-                break
-        assert usage.seconds <= seconds
-        assert usage.megabytes <= 200
-        return answer
+            assert usage.megabytes <= 200
+            if usage.seconds <= seconds:
+                return answer
+        pytest.fail(f"{usage.seconds} s of processor time, three times more than {seconds}")
 
     return post
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import signal
 import threading
 import time
@@ -81,15 +82,13 @@ def submit(client, kind, parameters, **headers):
 
 def ended(client, job_id, seconds=240):
     """The job when it has ended; AssertionError when so many seconds pass without any progress of it."""
-    last, deadline = None, 0.0
-    while True:
+    last, deadline = None, math.inf
+    while time.monotonic() < deadline:
         job = client.get(f"/v1/jobs/{job_id}").json()
         if job["state"] in ENDED:
             return job
         if job != last:
             last, deadline = job, time.monotonic() + seconds
-        if time.monotonic() > deadline:
-            break
         time.sleep(0.2)
     raise AssertionError(f"{job}\n{client.get(f'/v1/jobs/{job_id}/log').text}")
 

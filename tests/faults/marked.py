@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +66,12 @@ class Marks:
             mark = self.wait_for_work(accept)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(mark.pid)
-                os.kill(mark.pid, signal.SIGSTOP)
-                while process.status() != psutil.STATUS_STOPPED:
+                process.suspend()
+                while (status := process.status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
                     time.sleep(0.01)
-                if mark in self.at_work():
+                if status == psutil.STATUS_STOPPED and mark in self.at_work():
                     return mark
-                os.kill(mark.pid, signal.SIGCONT)
+                process.resume()
 
     def wait_for_workers(self, count, seconds=300):
         """Until so many have left their first mark, at the gate."""
