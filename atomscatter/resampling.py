@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, FitError
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
@@ -73,45 +72,6 @@ def bootstrap_weights(train_paths: IntArray, n_paths: int, rng: np.random.Genera
             return draws.astype(np.int64)
 
 
-def model_starts(root_seed: int, fold: int, index: int, n_paths: int) -> FloatArray:
-    """Where model ``index`` of a fold begins to take steps of each path (:func:`sampled_rows`), shape
-    (n_paths,), in [0, 1).
-
-    From a generator of its own: bootstraps do not depend on whether steps are sampled.
-    """
-    sequence = np.random.SeedSequence(root_seed, spawn_key=(fold, index, 0))
-    return np.random.default_rng(sequence).random(n_paths)
-
-
-def sampled_rows(
-    path: IntArray, is_structure: NDArray[np.bool_], steps: int, starts: FloatArray
-) -> NDArray[np.bool_]:
-    """Which rows a model sees when it takes at most ``steps`` structures of each path (0: all); shape (n,).
-
-    A systematic sample: evenly spaced, from a start that is drawn, so that every structure is as likely. Of a
-    path's conditions of invariance it takes the same share. Of a path with no more structures: all.
-
-    Args:
-        path: of each row, ascending, shape (n,).
-        is_structure: which rows are structures; the others are conditions. Shape (n,).
-        steps: at least 0.
-        starts: of each path, in [0, 1), shape (n_paths,).
-    """
-    if steps == 0:
-        return np.ones(len(path), dtype=bool)
-    n_structures = np.bincount(path[is_structure], minlength=len(starts))
-    seen = np.empty(len(path), dtype=bool)
-    for kind in (is_structure, ~is_structure):
-        rows = np.flatnonzero(kind)
-        first = np.searchsorted(path[rows], np.arange(len(starts)))
-        place = np.arange(len(rows)) - first[path[rows]]
-        taken, of = np.minimum(steps, n_structures)[path[rows]], n_structures[path[rows]]
-        # In whole numbers: a row is taken where (place * taken + start) / of passes one.
-        start = np.floor(starts[path[rows]] * of).astype(np.int64)
-        seen[rows] = (place * taken + start) % np.maximum(of, 1) + taken >= of
-    return seen
-
-
 def nested_split_weights(
     train_paths: IntArray, n_paths: int, n_splits: int, rng: np.random.Generator
 ) -> IntArray:
@@ -153,15 +113,6 @@ def new_path_draws(root_seed: int, path_id: str, test_fold: int, fold: IntArray)
     drawn, with a generator that depends on seed, path and model only. Thus nothing changes for the paths that
     are there. ``fold`` is the test fold of each model, shape (n_models,); models of ``test_fold`` draw 0.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(root_seed, spawn_key=(_key(path_id),)))
+    key = int.from_bytes(hashlib.sha256(path_id.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(np.random.SeedSequence(root_seed, spawn_key=(key,)))
     return np.where(fold == test_fold, 0, rng.poisson(1.0, size=len(fold))).astype(np.int64)
-
-
-def new_path_starts(root_seed: int, path_id: str, n_models: int) -> FloatArray:
-    """Where each model begins to take steps of a path that joins the others, shape (n_models,), in [0, 1)."""
-    sequence = np.random.SeedSequence(root_seed, spawn_key=(_key(path_id), 0))
-    return np.random.default_rng(sequence).random(n_models)
-
-
-def _key(path_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(path_id.encode()).digest()[:8], "big")

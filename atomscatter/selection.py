@@ -19,11 +19,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-GRAM_FROM_ROWS = 2500
-"""Structures from which on the features are chosen from Gram matrices; with fewer, the rows are faster.
-Measured with 3,741 columns: both take as long at 2,200 structures and 1,000 features, at 5,500 and 300."""
-
-
 @dataclass(frozen=True)
 class SparseModel:
     """One fitted model: y = sum_k weights[k] * x[columns[k]]."""
@@ -173,8 +168,7 @@ def fit_model(
         size_factor: features of the model, as a multiple of the number M* with the smallest out-of-bag error;
             at least 1 feature, at most all that were chosen.
         columns: the columns that may be chosen, ascending, shape (n,). Default: all.
-        gram: X^T diag(row_weights) X, to choose from instead of the rows. Default: it is computed here where
-            that is faster, with GRAM_FROM_ROWS training structures or more.
+        gram: X^T diag(row_weights) X, to choose from instead of the rows.
         products: X^T diag(row_weights) y, with ``gram`` only. Default: they are computed here.
 
     Raises:
@@ -187,19 +181,14 @@ def fit_model(
         raise FitError("out-of-bag structures must not be in the training set")
     root = np.sqrt(row_weights[train])
     y_train = y[train] * root
-    by_gram = gram is not None or len(train) >= GRAM_FROM_ROWS
     if gram is None:
-        rows = (X[train] if columns is None else take(X, train, columns)) * root[:, None]
-        if by_gram:
-            gram, products = rows.T @ rows, rows.T @ y_train
+        rows = X[train] if columns is None else take(X, train, columns)
+        path = greedy_rows(rows * root[:, None], y_train, max_features=max_features, n_draw=n_draw, rng=rng)
     else:
         if products is None:
             products = X.T @ (row_weights * y)
         if columns is not None:
             gram, products = gram[np.ix_(columns, columns)], products[columns]
-    if gram is None or products is None:
-        path = greedy_rows(rows, y_train, max_features=max_features, n_draw=n_draw, rng=rng)
-    else:
         path = greedy_gram(
             gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
         )
@@ -208,7 +197,7 @@ def fit_model(
     oob_mse = squared_errors(path, X, y, oob)
     size = _size(oob_mse, size_factor)
     weights, used_qr = path.weights(size), False
-    if by_gram:
+    if gram is not None:
         exact = seminormal_weights(path, size, X, y, row_weights, oob)
         used_qr = exact is None
         if exact is not None:

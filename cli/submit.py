@@ -153,9 +153,6 @@ def train(
             show_default=False,
         ),
     ] = None,
-    model_steps: Annotated[
-        int | None, _optional("Structures of each path that a model sees at most. Default: 0, all.")
-    ] = None,
     references: options.References = None,
     file: File = None,
     address: JobsAddress = None,
@@ -177,7 +174,6 @@ def train(
         "size_factor": size_factor,
         "channel_share": channel_share,
         "products": products,
-        "model_steps": model_steps,
         "references": options.parse_references(references),
     }
     _run("train", given, file, Where(address, state), Showing(detach, as_json, quiet))

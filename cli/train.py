@@ -81,14 +81,6 @@ def train(
             help="Whether products at the atoms may be selected, if the stores have them.",
         ),
     ] = True,
-    model_steps: Annotated[
-        int,
-        typer.Option(
-            help="Structures of each relaxation path that a model sees at most, evenly spaced from a start "
-            "drawn anew for each model and path. 0: all, the paper's fit.",
-            min=0,
-        ),
-    ] = 0,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,
@@ -121,7 +113,6 @@ def train(
         size_factor=size_factor,
         channel_share=channel_share,
         products=products,
-        model_steps=model_steps,
     )
     require_model_place(model)
     data = training_data([FeatureStore.open(path) for path in store])

@@ -88,9 +88,6 @@ class TrainParameters(Strict):
         0.5, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
     )
     products: bool = Field(True, description="Whether products at the atoms may be selected.")
-    model_steps: int = Field(
-        0, ge=0, le=100_000, description="Structures of each path that a model sees at most; 0: all."
-    )
     references: dict[Element, Finite] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )

@@ -264,18 +264,9 @@ class FitSettings:
     (benchmarks/results/fit_options_products.md). 1: the paper's fit. Without randomisation models see all."""
     products: bool = True
     """Whether products at the atoms may be chosen, where the features have some. False: the paper's fit."""
-    model_steps: int = 0
-    """Structures of each relaxation path that a model sees at most, evenly spaced from a start drawn anew for
-    each model and path. 0: all, the paper's fit. Without randomisation models see all."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("folds", 2),
-            ("bootstraps", 1),
-            ("max_features", 1),
-            ("seed", 0),
-            ("model_steps", 0),
-        ):
+        for name, least in (("folds", 2), ("bootstraps", 1), ("max_features", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not (math.isfinite(self.invariance) and self.invariance >= 0):
@@ -307,11 +298,6 @@ class FitSettings:
         """Channels that a model sees."""
         share = self.channel_share if self.selection == "bagged" else 1.0
         return number_of_channels(n_channels, share)
-
-    @property
-    def n_steps_seen(self) -> int:
-        """Structures of each path that a model sees at most; 0: all."""
-        return self.model_steps if self.selection == "bagged" else 0
 
     def n_drawn(self, n_columns: int) -> int:
         """Columns that are drawn at each greedy step."""

@@ -11,7 +11,7 @@ import workers.train as train_module
 from atomscatter.ensemble import Ensemble
 from atomscatter.products import Products
 from atomscatter.scattering import Scattering
-from service.training import FitSettings, TrainingData, training_data
+from service.training import FitSettings, training_data
 from workers.fit_worker import FitWorker
 
 # 60 integrals and 10 products
@@ -66,13 +66,11 @@ def with_copies(store: MadeStore, rows: tuple[int, ...]) -> MadeStore:
     )
 
 
-def trained_here(data: MadeStore | TrainingData, settings: FitSettings) -> Ensemble:
+def trained_here(store: MadeStore, settings: FitSettings) -> Ensemble:
     """The trained ensemble; starting Ray would take longer than all of this."""
-    if isinstance(data, MadeStore):
-        data = training_data(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "_shared", _here)
-        return train_module.train_on(data, settings)[0]
+        return train_module.train_on(training_data(store), settings)[0]
 
 
 @contextlib.contextmanager

@@ -24,14 +24,7 @@ from atomscatter.errors import ConfigError, DataError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.least_squares import qr_path
 from atomscatter.metrics import mae, rmse
-from atomscatter.resampling import (
-    bootstrap_weights,
-    model_rng,
-    model_starts,
-    new_path_draws,
-    new_path_starts,
-    sampled_rows,
-)
+from atomscatter.resampling import bootstrap_weights, model_rng, new_path_draws
 from service.training import (
     Store,
     TrainingData,
@@ -56,9 +49,6 @@ class Resampling:
     """Test fold of each path, shape (n_paths,)."""
     draws: IntArray
     """How often each model draws each path, shape (n_models, n_paths)."""
-    starts: FloatArray
-    """Where each model begins to take steps of each path (:func:`sampled_rows`), shape (n_models, n_paths),
-    in [0, 1)."""
 
 
 def extend(
@@ -95,11 +85,11 @@ def extend(
     changed = np.flatnonzero(resampling.draws[:, joined].any(axis=1))
     weights, bias, n_selected = ensemble.weights.copy(), ensemble.bias.copy(), ensemble.n_selected.copy()
     with threadpool_limits(1):  # with more, sums would depend on how many the machine has
-        rows = _Rows.of(data, float(settings["invariance"]), settings.get("model_steps", 0))
+        rows = _Rows.of(data, float(settings["invariance"]))
         for count, model in enumerate(changed.tolist(), start=1):
             columns = np.flatnonzero(ensemble.weights[model])
             weights[model, columns], bias[model] = rows.fit(
-                columns, bool(ensemble.bias[model]), resampling.draws[model], resampling.starts[model]
+                columns, bool(ensemble.bias[model]), resampling.draws[model]
             )
             n_selected[model] = np.count_nonzero(weights[model]) + bool(bias[model])
             if on_progress is not None:
@@ -124,25 +114,23 @@ def resampling_of(ensemble: Ensemble, data: TrainingData, new: Sequence[str]) ->
     added = [*ensemble.card.get("added_paths", []), *new]
     folds = folds_of_paths(ensemble.card | {"added_paths": added}, data)
     base = [name for name in folds if name not in added]
-    of_base = _training_draws(settings, np.array([folds[name] for name in base]))
-    draws, starts = (dict(zip(base, found.T, strict=True)) for found in of_base)
+    draws = dict(
+        zip(base, _training_draws(settings, np.array([folds[name] for name in base])).T, strict=True)
+    )
     for name in added:
         draws[name] = new_path_draws(settings["seed"], name, folds[name], ensemble.fold)
-        starts[name] = new_path_starts(settings["seed"], name, ensemble.n_models)
     names = tuple(sorted(folds))
-    together = (np.stack([found[n] for n in names], axis=1) for found in (draws, starts))
-    return Resampling(names, np.array([folds[n] for n in names]), *together)
+    return Resampling(names, np.array([folds[n] for n in names]), np.stack([draws[n] for n in names], axis=1))
 
 
-def _training_draws(settings: dict[str, Any], path_fold: IntArray) -> tuple[IntArray, FloatArray]:
-    """Bootstraps and starts of the training, both of shape (n_models, n_paths)."""
-    seed, n_paths = settings["seed"], len(path_fold)
-    models = [(fold, i) for fold in range(settings["folds"]) for i in range(settings["bootstraps"])]
-    draws = [
-        bootstrap_weights(np.flatnonzero(path_fold != fold), n_paths, model_rng(seed, fold, i))
-        for fold, i in models
-    ]
-    return np.stack(draws), np.stack([model_starts(seed, fold, i, n_paths) for fold, i in models])
+def _training_draws(settings: dict[str, Any], path_fold: IntArray) -> IntArray:
+    """Bootstraps of the training, shape (n_models, n_paths)."""
+    n_paths = len(path_fold)
+    return np.stack([
+        bootstrap_weights(np.flatnonzero(path_fold != fold), n_paths, model_rng(settings["seed"], fold, i))
+        for fold in range(settings["folds"])
+        for i in range(settings["bootstraps"])
+    ])  # fmt: skip
 
 
 def _settings(ensemble: Ensemble) -> dict[str, Any]:
@@ -160,28 +148,22 @@ class _Rows:
     y: FloatArray  # (n,), eV/atom
     scales: FloatArray  # (n_features + 1,)
     path: IntArray  # (n,), in alphabetical order of the names
-    is_structure: NDArray[np.bool_]  # (n,)
-    model_steps: int  # see FitSettings
 
     @classmethod
-    def of(cls, data: TrainingData, invariance: float, model_steps: int) -> _Rows:
+    def of(cls, data: TrainingData, invariance: float) -> _Rows:
         n_conditions = 0 if data.differences is None or invariance == 0 else len(data.differences)
         order, offsets, _ = sort_by_path(data, n_conditions)
         X, scales = design_matrix(data, invariance, order, np.arange(data.features.shape[1]))
         y = np.concatenate([data.energies, np.zeros(n_conditions)])[order]
-        path = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        return cls(X, y, scales, path, order < len(data.features), model_steps)
+        return cls(X, y, scales, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
 
-    def fit(
-        self, features: IntArray, with_bias: bool, draws: IntArray, starts: FloatArray
-    ) -> tuple[FloatArray, float]:
+    def fit(self, features: IntArray, with_bias: bool, draws: IntArray) -> tuple[FloatArray, float]:
         """Least-squares weights of some features, shape (n,), and the bias; of the unscaled features.
 
         A column that depends on others in the new rows keeps no weight.
         """
         columns = np.append(features, self.X.shape[1] - 1) if with_bias else features
-        seen = sampled_rows(self.path, self.is_structure, self.model_steps, starts)
-        train = np.flatnonzero(np.where(seen, draws[self.path], 0))
+        train = np.flatnonzero(draws[self.path])
         root = np.sqrt(draws[self.path[train]].astype(np.float64))
         path = qr_path(take(self.X, train, columns) * root[:, None], self.y[train] * root, columns)
         weights = np.zeros(self.X.shape[1])

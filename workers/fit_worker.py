@@ -13,13 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.learning_curves import curve_sizes, predictions_at
-from atomscatter.resampling import (
-    bootstrap_weights,
-    model_rng,
-    model_starts,
-    nested_split_weights,
-    sampled_rows,
-)
+from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
 from atomscatter.selection import drawn_channels, fit_model
 from service.training import NESTED_SPLITS, FitSettings
 
@@ -110,14 +104,13 @@ class FitWorker:
         for i, (weights, rng) in enumerate(zip(path_weights, rngs, strict=True)):
             began = time.process_time()
             out_of_bag = (problem.path_fold != fold) & (weights == 0)
-            seen = self._rows(fold, first + i)
-            row_weights = np.where(seen, weights[path_of_row], 0).astype(np.float64)
+            row_weights = weights[path_of_row].astype(np.float64)
             columns = self._columns(rng)
             model = fit_model(
                 X,
                 problem.y,
                 row_weights,
-                np.flatnonzero(out_of_bag[path_of_row] & problem.is_structure & seen),
+                np.flatnonzero(out_of_bag[path_of_row] & problem.is_structure),
                 max_features=problem.settings.max_features,
                 n_draw=problem.settings.n_drawn(len(columns)),
                 rng=rng,
@@ -138,12 +131,6 @@ class FitWorker:
             seconds = (gram_seconds, time.process_time() - began)
             results.append(FittedModel(model.columns, model.weights, curves, others, model.used_qr, seconds))
         return results
-
-    def _rows(self, fold: int, index: int) -> NDArray[np.bool_]:
-        """The rows that a model may see, shape (n,)."""
-        problem, settings = self.problem, self.problem.settings
-        starts = model_starts(settings.seed, fold, index, len(problem.path_fold))
-        return sampled_rows(problem.path_of_row, problem.is_structure, settings.n_steps_seen, starts)
 
     def _columns(self, rng: np.random.Generator) -> IntArray:
         """The columns that a model may choose, shape (n_seen,)."""

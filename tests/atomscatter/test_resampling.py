@@ -4,15 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomscatter.errors import ConfigError, FitError
-from atomscatter.resampling import (
-    bootstrap_weights,
-    model_rng,
-    model_starts,
-    nested_split_weights,
-    new_path_starts,
-    path_folds,
-    sampled_rows,
-)
+from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights, path_folds
 
 
 def test_paper_has_two_paths_of_each_composition_in_each_fold() -> None:
@@ -91,54 +83,3 @@ def test_random_numbers_of_a_model() -> None:
 
     assert first(1, 2, 3) == first(1, 2, 3)
     assert len({first(1, 2, 3), first(1, 3, 2), first(2, 2, 3), first(1, 2, 4)}) == 4
-
-
-def rows_of_paths(lengths: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Path of each row, and which are structures; of each path so many structures and conditions."""
-    path = np.repeat(np.arange(len(lengths)), [sum(both) for both in lengths])
-    return path, np.concatenate([np.repeat([True, False], both) for both in lengths])
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 12)), min_size=1, max_size=6),
-    st.integers(1, 35),
-    st.integers(0, 2**32),
-)
-def test_sampled_steps_are_evenly_spaced_and_conditions_in_proportion(lengths, steps, seed) -> None:
-    path, is_structure = rows_of_paths(lengths)
-    starts = np.random.default_rng(seed).random(len(lengths))
-    seen = sampled_rows(path, is_structure, steps, starts)
-    for p, (n, n_conditions) in enumerate(lengths):
-        taken = np.flatnonzero(seen[(path == p) & is_structure])
-        assert len(taken) == min(steps, n)
-        gaps = np.diff([*taken, taken[0] + n])  # the last and the first, too, as on a circle
-        assert gaps.max() - gaps.min() <= 1
-        expected = min(1, steps / n) * n_conditions
-        assert abs(seen[(path == p) & ~is_structure].sum() - expected) < 1
-
-
-def test_every_step_is_as_likely() -> None:
-    lengths = [(7, 3), (20, 8), (3, 0)]
-    path, is_structure = rows_of_paths(lengths)
-    counts = np.zeros(len(path))
-    for model in range(4000):
-        counts += sampled_rows(path, is_structure, 5, model_starts(0, 1, model, 3))
-    likely = np.concatenate([np.full(sum(both), min(1, 5 / both[0])) for both in lengths])
-    np.testing.assert_allclose(counts / 4000, likely, atol=0.04)  # five standard deviations
-
-
-def test_zero_steps_are_all() -> None:
-    path, is_structure = rows_of_paths([(7, 3), (2, 0)])
-    assert sampled_rows(path, is_structure, 0, np.array([0.3, 0.9])).all()
-
-
-def test_starts_depend_on_seed_fold_model_and_path() -> None:
-    of = [
-        model_starts(s, f, i, 4).tolist()
-        for s, f, i in ((0, 1, 2), (0, 1, 2), (1, 1, 2), (0, 2, 2), (0, 1, 3))
-    ]
-    assert of[0] == of[1]
-    assert len({x for starts in of for x in starts}) == 16
-    new = [new_path_starts(s, name, 4).tolist() for s, name in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))]
-    assert new[0] == new[1]
-    assert len({x for starts in new for x in starts}) == 12

@@ -71,7 +71,6 @@ def test_commands_and_jobs_have_the_defaults_of_the_library():
     assert of_train["invariance"].default == FitSettings().invariance
     assert of_train["size_factor"].default == FitSettings().size_factor
     assert of_train["channel_share"].default == FitSettings().channel_share
-    assert of_train["model_steps"].default == FitSettings().model_steps
     assert FeaturizeParameters(dataset="0" * 16).copies == DEFAULT_SHARE
     job, settings = TrainParameters(store="0" * 16).model_dump(), asdict(FitSettings())
     assert {name: job[name] for name in settings} == settings

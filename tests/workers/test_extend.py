@@ -19,23 +19,9 @@ NEW = made_store(["new a"], 2)
 MORE = made_store(["a second", "another one"], 3)
 
 
-CHANGES = {"all channels": {"channel_share": 1.0}, "some channels": {"channel_share": 0.6}}
-CHANGES["some steps"] = {"model_steps": 3}  # of the five of each path
-
-
-@pytest.fixture(scope="module", params=CHANGES)
+@pytest.fixture(scope="module", params=[1.0, 0.6], ids=["all channels", "some channels"])
 def trained(request) -> Ensemble:
-    return trained_here(BASE, replace(SETTINGS, **CHANGES[request.param]))
-
-
-def row_weights(trained, resampling, model, path) -> np.ndarray:
-    """How often a model sees each structure, shape (n,); ``path``: of each, shape (n,)."""
-    steps, weights = trained.card["settings"]["model_steps"] or 5, resampling.draws[model, path].astype(float)
-    for p in np.unique(path):
-        start = int(5 * resampling.starts[model, p])
-        ends = (start + steps * np.arange(6)) // 5
-        weights[path == p] *= np.diff(ends) > 0
-    return weights
+    return trained_here(BASE, replace(SETTINGS, channel_share=request.param))
 
 
 def test_models_without_the_new_path_stay_and_the_others_are_fits_from_scratch(trained):
@@ -58,8 +44,7 @@ def test_models_without_the_new_path_stay_and_the_others_are_fits_from_scratch(t
         used = np.flatnonzero(extended.weights[model])
         assert used.tolist() == np.flatnonzero(trained.weights[model]).tolist()
         oracle = LinearRegression(fit_intercept=bool(trained.bias[model]))
-        weights = row_weights(trained, resampling, model, path)
-        oracle.fit(data.features[:, used], data.energies, sample_weight=weights)
+        oracle.fit(data.features[:, used], data.energies, sample_weight=resampling.draws[model, path])
         np.testing.assert_allclose(extended.weights[model, used], oracle.coef_, rtol=1e-6, atol=1e-9)
         assert extended.bias[model] == pytest.approx(oracle.intercept_, rel=1e-6, abs=1e-9)
 
@@ -67,7 +52,7 @@ def test_models_without_the_new_path_stay_and_the_others_are_fits_from_scratch(t
 def test_draws_of_the_known_paths_are_those_of_the_training(trained):
     data = training_data([BASE, NEW])
     extended = resampling_of(trained, data, ["new a"])
-    path = np.array([extended.names.index(p) for p in data.path_ids])
+    rows = _Check(data, extended)
     known = trained.card["errors"]["folds"]
     for fold in known:
         inside = [n for n, f in zip(extended.names, extended.path_fold, strict=True) if f == fold["fold"]]
@@ -76,9 +61,18 @@ def test_draws_of_the_known_paths_are_those_of_the_training(trained):
     for model in (0, 11, 20, 35):
         used = np.flatnonzero(trained.weights[model])
         oracle = LinearRegression(fit_intercept=bool(trained.bias[model]))
-        weights = row_weights(trained, extended, model, path) * (path != extended.names.index("new a"))
-        oracle.fit(data.features[:, used], data.energies, sample_weight=weights)
+        oracle.fit(data.features[:, used], data.energies, sample_weight=rows.without_new(model))
         np.testing.assert_allclose(trained.weights[model, used], oracle.coef_, rtol=1e-6, atol=1e-9)
+
+
+class _Check:
+    def __init__(self, data, resampling):
+        self.path = np.array([resampling.names.index(p) for p in data.path_ids])
+        self.draws = resampling.draws
+        self.new = resampling.names.index("new a")
+
+    def without_new(self, model):
+        return np.where(self.path == self.new, 0, self.draws[model, self.path])
 
 
 def test_one_after_the_other_is_the_same_as_both_at_once(trained, tmp_path):

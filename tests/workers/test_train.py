@@ -8,17 +8,14 @@ from ase import Atoms
 from ase.build import bulk
 from sklearn.linear_model import LinearRegression
 
-import atomscatter.selection as selection_module
 import workers.train as train_module
 from atomscatter.channels import channels_for
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError, FitError
 from atomscatter.labels import PRODUCTS
-from atomscatter.resampling import bootstrap_weights, model_rng, model_starts, path_folds
+from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.scattering import Scattering
-from atomscatter.selection import column_scales
 from service.training import FitSettings, TrainingData, training_data
-from tests.made_data import trained_here
 from workers.cluster import connect
 from workers.fit_worker import FitWorker, Problem
 from workers.train import train, train_on
@@ -323,41 +320,6 @@ def test_a_model_sees_its_share_of_the_channels(trained) -> None:
     np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
 
 
-@pytest.mark.parametrize("gram_from_rows", [0, 10**9], ids=["gram", "rows"])
-def test_a_model_is_fitted_to_its_steps_of_each_path(monkeypatch, gram_from_rows) -> None:
-    monkeypatch.setattr(selection_module, "GRAM_FROM_ROWS", gram_from_rows)
-    data, settings = make_data(), replace(SOME_CHANNELS, model_steps=3)  # of four to six
-    names = sorted(set(data.path_ids))
-    path = np.array([names.index(p) for p in data.path_ids])
-    fold = path_folds([data.compositions[data.path_ids.index(name)] for name in names], 3, settings.seed)
-    columns = np.column_stack([data.features, np.ones(len(path))])
-    X = columns * column_scales(columns)
-    ensemble = trained_here(data, settings)
-    for k, i in ((0, 0), (1, 7), (2, 12)):
-        draws = bootstrap_weights(np.flatnonzero(fold != k), len(names), model_rng(4, k, i))
-        starts, weights = model_starts(4, k, i, len(names)), draws[path].astype(float)
-        for p in range(len(names)):
-            rows = np.flatnonzero(path == p)
-            ends = (int(len(rows) * starts[p]) + 3 * np.arange(len(rows) + 1)) // len(rows)
-            weights[rows] *= np.diff(ends) > 0
-        model = 13 * k + i
-        used = np.append(ensemble.weights[model], ensemble.bias[model]) != 0
-        oracle = LinearRegression(fit_intercept=False).fit(X[:, used], data.energies, sample_weight=weights)
-        found = X[:, used] @ oracle.coef_
-        np.testing.assert_allclose(
-            data.features @ ensemble.weights[model] + ensemble.bias[model], found, rtol=1e-6
-        )
-
-
-def test_steps_that_no_path_has_change_nothing_but_the_card(trained) -> None:
-    data, every, _ = trained
-    ensemble, _ = train_on(data, replace(SETTINGS, model_steps=6), workers=2)
-    np.testing.assert_array_equal(ensemble.weights, every.weights)
-    full = replace(SETTINGS, selection="full", max_features=6)
-    nested = [train_on(data, replace(full, model_steps=s), workers=1)[0] for s in (2, 0)]
-    np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
-
-
 def test_products_may_be_left_out(trained) -> None:
     data, with_products, _ = trained
     channels = np.where(data.feature_channels == "e", PRODUCTS, data.feature_channels)
@@ -401,7 +363,6 @@ def test_order_0_and_the_bias_are_seen_by_all_and_channels_of_zeros_are_not_draw
         ({"channel_share": 0.0}, "channel_share"),
         ({"channel_share": 1.1}, "channel_share"),
         ({"channel_share": np.nan}, "channel_share"),
-        ({"model_steps": -1}, "model_steps"),
     ],
 )
 def test_unusable_settings(change, message) -> None:
