@@ -25,6 +25,7 @@ from atomscatter.errors import (
 from service.datasets import UnknownIdError
 from service.jobs import PARAMETERS, JobStateError, KeyReusedError
 from service.registry import UnknownModelError, UnusableModelError
+from service.state import StateDirectory
 from service.uploads import UnsupportedUploadError, UploadError
 from workers.prediction_pool import BusyError, OverrunError
 
@@ -178,11 +179,9 @@ def _on_unusable_model(error: ModelError) -> JSONResponse:
 
 def _without_place(request: Request, error: StoreError) -> str:
     """The message without where on this machine the state directory is; that is for the log."""
-    detail, state = str(error), request.app.state.service.settings.state
-    structlog.get_logger().error("files of the service cannot be used", reason=detail)
-    for place in (state.absolute(), state.resolve()):
-        detail = detail.replace(f"{place}/", "").replace(str(place), "the state directory")
-    return detail
+    structlog.get_logger().error("files of the service cannot be used", reason=str(error))
+    directory: StateDirectory = request.app.state.service.directory
+    return directory.without_place(str(error))
 
 
 def _field_of(request: Request) -> str:

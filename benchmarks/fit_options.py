@@ -3,7 +3,8 @@
     python benchmarks/fit_options.py REFERENCE_DIRECTORY FEATURES [--parts part00 ...] [--bootstraps 100]
 
 FEATURES/parts and FEATURES/stores hold the relaxation paths (benchmarks/full_paths.py) and their features, as
-for benchmarks/reproduce.py. The paper's fit is the baseline ("invariance 0"). The page is
+for benchmarks/reproduce.py; for fit_options_ends.md the only part, part00, is alisi-sample.extxyz, featurized
+with --copies 0.4. The paper's fit is the baseline ("invariance 0"). The page is
 written again after each row; rows of earlier runs on the same structures stay.
 """
 
@@ -50,6 +51,7 @@ from workers.train import design_matrix, sort_by_path, train_on
 Predicted = dict[str, np.ndarray]
 LEADING = {"fit": "fit", "features": "size"}
 BATCH, MAX_GROUPS = 25, 120
+ENDS = (3, 1), (8, 1), (1, 8), (8, 8)  # how often the first and the last structure of a path count
 NEAR = 0.001, 0.01  # eV/atom between structures of a path that are kept, for "without near-duplicates"
 
 
@@ -222,6 +224,22 @@ def at_most(steps: int, channel_share: float = FitSettings.channel_share) -> Cal
     return predict
 
 
+def counting_ends(first: int, last: int) -> Callable[[Study], Outcome]:
+    """The package's fit, in which the first and the last structure of each path count several times."""
+
+    def predict(study: Study) -> Outcome:
+        path = np.array(study.data.path_ids)
+        of_paths = [np.flatnonzero(path == name) for name in np.unique(path)]
+        again = [[rows[0]] * (first - 1) + [rows[-1]] * (last - 1) for rows in of_paths]
+        repeated = rows_of(study.data, np.concatenate([np.arange(len(path)), np.ravel(again)]).astype(int))
+        settings = replace(
+            study.settings, invariance=FitSettings.invariance, channel_share=FitSettings.channel_share
+        )
+        return study.outcome(study.trained(repeated, settings))
+
+    return predict
+
+
 def thinned(data: TrainingData, steps: int) -> TrainingData:
     """At most ``steps`` structures of each path, and conditions of invariance, of any of its steps, as many
     as ``atomscatter featurize`` makes for so many structures."""
@@ -311,6 +329,7 @@ OPTIONS: dict[str, Callable[[Study], Outcome]] = {
         f"the default, {steps} steps of each path, all channels": at_most(steps, channel_share=1.0)
         for steps in (20, 8)
     },
+    **{f"the default, ends count {a} and {b} times": counting_ends(a, b) for a, b in ENDS},
 }
 
 
@@ -366,7 +385,8 @@ one invariant that differ in the power q only enter together. Of channels: each 
 multiple of the number that is best for it alone.
 The default: the package's, invariance {FitSettings.invariance:g} and a channel share of
 {FitSettings.channel_share:g}, trained on so many steps of each path, evenly spaced, first and last included,
-and {DEFAULT_SHARE:g} times as many conditions of invariance; errors are over all structures.
+and {DEFAULT_SHARE:g} times as many conditions of invariance; errors are over all structures. Ends: of each
+path, the first structure counts so often in the fit, and the last.
 
 RMSE, meV/atom
 

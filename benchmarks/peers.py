@@ -108,6 +108,8 @@ def peers():
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
         "POD, larger bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "larger bagged"),
+        "POD 904, ridge": Peer(pod(5.0, (10, 8, 6), (6, 4)), "ridge"),
+        "POD 904, bagged OLS": Peer(pod(5.0, (10, 8, 6), (6, 4)), "bagged"),
         "atomscatter's features, its fit": Peer(ours, "default"),
         "atomscatter's features, ridge": Peer(ours, "ridge"),
         "atomscatter's features, bagged OLS": Peer(ours, "bagged"),

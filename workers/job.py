@@ -79,7 +79,7 @@ class _Run:
             result = work[request.type]()
         except AtomscatterError as error:
             log.error("job failed", reason=str(error))
-            self._note_at_last(state="failed", error=str(error))
+            self._note_at_last(state="failed", error=self._state.without_place(str(error)))
             return 1
         except Exception as error:
             log.error("job failed unexpectedly", exc_info=error)
