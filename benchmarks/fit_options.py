@@ -80,6 +80,12 @@ class Study:
     settings: FitSettings  # the paper's
 
     @property
+    def package_settings(self) -> FitSettings:
+        """The package's fit, with as many models of at most as many features."""
+        package = {"invariance": FitSettings.invariance, "channel_share": FitSettings.channel_share}
+        return replace(self.settings, **package)
+
+    @property
     def fold_of_path(self) -> np.ndarray:
         """Test fold of each path, in the order of their names."""
         return np.array([self.sets.fold_of_path[name] for name in sorted(self.sets.fold_of_path)])
@@ -216,7 +222,7 @@ def at_most(steps: int, channel_share: float = FitSettings.channel_share) -> Cal
 
     def predict(study: Study) -> Outcome:
         part = thinned(study.data, steps)
-        settings = replace(study.settings, invariance=FitSettings.invariance, channel_share=channel_share)
+        settings = replace(study.package_settings, channel_share=channel_share)
         ensemble = study.trained(part, settings)
         outcome = study.outcome(ensemble)
         return replace(outcome, size=f"{outcome.size} ({len(part.energies)} structures)")
@@ -231,11 +237,8 @@ def counting_ends(first: int, last: int) -> Callable[[Study], Outcome]:
         path = np.array(study.data.path_ids)
         of_paths = [np.flatnonzero(path == name) for name in np.unique(path)]
         again = [[rows[0]] * (first - 1) + [rows[-1]] * (last - 1) for rows in of_paths]
-        repeated = rows_of(study.data, np.concatenate([np.arange(len(path)), np.ravel(again)]).astype(int))
-        settings = replace(
-            study.settings, invariance=FitSettings.invariance, channel_share=FitSettings.channel_share
-        )
-        return study.outcome(study.trained(repeated, settings))
+        repeated = rows_of(study.data, np.append(np.arange(len(path)), again))
+        return study.outcome(study.trained(repeated, study.package_settings))
 
     return predict
 

@@ -273,8 +273,8 @@ def rows_to_keep(found, known, options):
 
 
 def report(name, title, rows, options):
-    timings = options.out / "peers_timing.json"
-    seconds = json.loads(timings.read_text())["seconds"] if timings.exists() else {}
+    timings = [folder / "peers_timing.json" for folder in (options.out, RESULTS)]
+    seconds = json.loads(next(file for file in timings if file.exists()).read_text())["seconds"]
     about = machine(*PACKAGES)
     for row in rows:
         of_parts = [seconds.get(name) for name in row["descriptor"].split(" + ")]

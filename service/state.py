@@ -38,12 +38,12 @@ class StateDirectory:
         """Requests, status and logs of jobs."""
         return JobFiles(self.root / "jobs")
 
+    def runner_lock(self, place: str) -> RunnerLock:
+        """What a process holds that looks after the jobs and starts them at ``place``."""
+        return RunnerLock(self.root / "jobs" / "runner.lock", place)
+
     def without_place(self, text: str) -> str:
         """A message without where on this machine the directory is, for people who need not know."""
         for place in (self.root.absolute(), self.root.resolve()):
             text = text.replace(f"{place}/", "").replace(str(place), "the state directory")
         return text
-
-    def runner_lock(self, place: str) -> RunnerLock:
-        """What a process holds that looks after the jobs and starts them at ``place``."""
-        return RunnerLock(self.root / "jobs" / "runner.lock", place)
