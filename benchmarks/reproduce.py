@@ -27,7 +27,7 @@ import paper_plots
 from common import transform_line
 from error_tables import fold_weights, moves_of_copies
 from full_paths import PARTS
-from paper_page import MAIN, VARIANTS, page
+from paper_page import DRAWN, VARIANTS, folder_of, page
 from paper_results import SETS, results_of
 
 from atomscatter.errors import AtomscatterError
@@ -61,8 +61,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in results:
         write_text(folder / f"{name}.json", numbers[name].read_text())
-    if MAIN in results:
-        paper_plots.draw(results[MAIN], folder)
+    for name in [name for name in DRAWN if name in results]:
+        plots = given.results / folder_of(name, folder.name)
+        plots.mkdir(exist_ok=True)
+        paper_plots.draw(results[name], plots)
     if not given.without_data_figures:
         paper_figures.draw_all(given.reference, folder)
     write_text(given.results / "paper.md", page(results, folder.name))
@@ -201,8 +203,11 @@ def described(data: TrainingData, fit: FitSettings, parts: Sequence[str]) -> str
     """What was trained on, transform and fit."""
     config, n = data.scattering_config, len(data.energies)
     copies = f"{len(data.difference_paths)} translated copies" if fit.invariance > 0 else "no copies"
+    stores = f"{', '.join(parts)} (of {PARTS} parts that hold all structures)"
+    if len(parts) == PARTS:
+        stores = f"all {PARTS} parts"
     return (
-        f"Stores: {', '.join(parts)} (of {PARTS} parts that hold all structures): {n} structures, {copies}. "
+        f"Stores: {stores}: {n} structures, {copies}. "
         f"Transform: {transform_line(config, products=fit.products)}, {config['precision']} precision, "
         f"origin {config.get('origin', 'cell')}; "
         f"{len(fit.columns(data))} features to choose from, "

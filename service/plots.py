@@ -213,7 +213,7 @@ def _shifted_curves(axes: Axes, curves: Sequence[EnergyVolume], reference: str) 
     # A model may leave the scale far behind under strong strain; the reference decides what is shown.
     axes.set_ylim(-(len(curves) - 1) * step - 0.35 * depth, 1.35 * depth)
     axes.margins(x=0.12)
-    axes.set_xlabel("volume (A³/atom)")
+    axes.set_xlabel("volume (Å³/atom)")
     axes.set_ylabel("energy, curves shifted (eV/atom)")
     axes.legend(frameon=False)
 
