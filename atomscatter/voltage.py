@@ -50,7 +50,8 @@ def ion_content(atoms: Atoms, ion: str = "Li") -> float:
 def voltage_curve(x: ArrayLike, formation_energies: ArrayLike) -> VoltageCurve:
     """Voltages along the lower convex hull.
 
-    The pure host (x = 0, energy 0) is added when no structure has x = 0.
+    The pure host (x = 0, energy 0) is added when no structure has x = 0; only of a host that is an element
+    is this the energy.
 
     Args:
         x: working ions per host atom, shape (n,).

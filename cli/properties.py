@@ -84,11 +84,15 @@ def barrier(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Migration barrier (eV) along the ordered images of one path, for example of a NEB calculation."""
+    """Migration barrier (eV) along the ordered images of one path, for example of a NEB calculation.
+
+    The files of a directory are images in the order of their names, 2 before 10.
+    Of each folder of a VASP calculation, CONTCAR is read, or POSCAR where there is none.
+    """
     from service import properties
     from service.property_files import migration_profile
 
-    ensemble, images = _inputs(structures, model, quiet, verbose)
+    ensemble, images = _inputs(structures, model, quiet, verbose, of_a_path=True)
     result = properties.migration_barrier(images, _predict(ensemble, images))
     summary = f"Migration barrier {result.barrier:.3f} ± {result.barrier_spread:.3f} eV"
     _report(summary, asdict(result), migration_profile(result), "barrier", as_json, output)
@@ -146,25 +150,29 @@ def rdf(
 
 
 def _inputs(
-    paths: Sequence[Path], model: Path | None, quiet: bool, verbose: bool
+    paths: Sequence[Path], model: Path | None, quiet: bool, verbose: bool, of_a_path: bool = False
 ) -> tuple[Ensemble, list[Atoms]]:
     from atomscatter.ensemble import Ensemble
     from service.default_model import embedded_model
     from service.logs import configure_logging
+    from service.reading import images_of
 
     configure_logging(options.verbosity(quiet, verbose))
     ensemble = Ensemble.load(model or embedded_model())
-    found = read_inputs(paths, ReadingOptions(), need_energy=False, species=ensemble.scattering.species)
+    files = images_of(paths) if of_a_path else paths
+    found = read_inputs(files, ReadingOptions(), need_energy=False, scattering=ensemble.scattering)
     return ensemble, [s.atoms for s in found]
 
 
 def _predict(ensemble: Ensemble, structures: Sequence[Atoms]) -> list[Prediction]:
     from service.progress import progress
+    from service.reading import naming
 
     predictions = []
     with progress("Predicting", len(structures)) as advance:
-        for atoms in structures:
-            predictions.append(ensemble.predict(atoms))
+        for index, atoms in enumerate(structures):
+            with naming(f"structure {index} of the series"):  # a strained one: files were checked before
+                predictions.append(ensemble.predict(atoms))
             advance()
     return predictions
 

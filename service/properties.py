@@ -20,6 +20,7 @@ from atomscatter.errors import DataError
 from atomscatter.properties import barrier, fit_equation_of_state
 from atomscatter.strain import volumes_of
 from atomscatter.voltage import VoltageCurve, ion_content, voltage_curve
+from service.reading import reduced_formula
 
 Float = NDArray[np.float64]
 
@@ -135,8 +136,8 @@ def migration_barrier(images: Sequence[Atoms], predictions: Sequence[Prediction]
 def voltages(structures: Sequence[Atoms], predictions: Sequence[Prediction], ion: str = "Li") -> Voltages:
     """Voltage curve over structures with different contents of the working ion.
 
-    Raises DataError when the model has no reference energies for the elements, or the contents do not make a
-    curve.
+    Raises DataError when the model has no reference energies for the elements, the structures have different
+    hosts, a host of several elements is not among them without the ion, or the contents do not make a curve.
     """
     formation = [p.formation_energy_per_atom for p in predictions]
     known = np.array([f for f in formation if f is not None])
@@ -146,6 +147,7 @@ def voltages(structures: Sequence[Atoms], predictions: Sequence[Prediction], ion
             "which a voltage needs"
         )
     x = np.array([ion_content(atoms, ion) for atoms in structures])
+    _check_host(structures, ion, is_given=x.min() == 0)
     curve = voltage_curve(x, known)
     # The references enter each fold like the mean: shift by the difference of the energies per atom.
     mean = np.array([p.energy_per_atom for p in predictions])
@@ -174,6 +176,20 @@ def _check_series(structures: Sequence[Atoms], what: str) -> None:
             raise DataError(
                 f"structure {index} is {formula}, the first is {first}; {what} needs one composition"
             )
+
+
+def _check_host(structures: Sequence[Atoms], ion: str, is_given: bool) -> None:
+    """Energies are compared per atom of one host; unless it is given, its energy is that of an element, 0."""
+    hosts = [reduced_formula(Atoms([s for s in atoms.symbols if s != ion])) for atoms in structures]
+    for index, host in enumerate(hosts):
+        if host != hosts[0]:
+            raise DataError(
+                f"structure {index} has the host {host}, the first has {hosts[0]}; a voltage needs one host"
+            )
+    if not is_given and len(set(structures[0].symbols) - {ion}) > 1:
+        raise DataError(
+            f"there is no structure without {ion}; a voltage needs the energy of the host {hosts[0]}"
+        )
 
 
 def _energies(predictions: Sequence[Prediction]) -> Float:

@@ -2,7 +2,9 @@
 
 import functools
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +15,13 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 
-from atomscatter.errors import StructureError
+from atomscatter.errors import DataError, StructureError
 from atomscatter.structures import MIN_DISTANCE, check_atoms
 from service.unusable import UnusableError
 
 NOT_PERIODIC = "is not periodic in all three directions"
 NO_ENERGY = "has no energy"
+_OF_ONE_IMAGE = ("CONTCAR", "POSCAR", "OUTCAR", "vasprun.xml", "XDATCAR")  # in a folder of VASP, best first
 _FULL = 0.999  # occupancy, with the digits that files leave out
 
 
@@ -33,6 +36,11 @@ class LabelledStructure:
     energy: float | None  # eV, total, of the cell
     copy_of: int | None = None  # row of the original, for a translated copy (service.copies)
 
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"{self.source}, structure {self.index}"
+
 
 @dataclass
 class BadStructure:
@@ -45,6 +53,16 @@ class BadStructure:
     def __str__(self) -> str:
         place = self.source if self.index is None else f"{self.source}, structure {self.index}"
         return f"{place}: {self.reason}"
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Say which structure cannot be featurized: a StructureError becomes a DataError that begins with its
+    place."""
+    try:
+        yield
+    except StructureError as error:
+        raise DataError(f"{place}: {error.reason}") from None
 
 
 def read_structures(
@@ -66,7 +84,8 @@ def read_structures(
     database addresses) is not looked at. Databases and pickles are not read.
 
     Args:
-        paths: files; of a directory, all files below it whose format is known, in the order of their names.
+        paths: files; of a directory, all files below it whose format is known, in the order of their names
+            (2 before 10).
         path_key: info key that holds the relaxation path's id. Files may share a path.
         path_per_file: each file is one relaxation path. Without either, each structure is its own.
         energy_key: info key of the total energy, eV; None takes the energy that ASE's reader attaches.
@@ -114,6 +133,7 @@ def iterate_structures(
     on_progress: Callable[[int], None] | None = None,
     file_format: str | None = None,
     max_atoms: int | None = None,
+    check: Callable[[Atoms], None] | None = None,
 ) -> Iterator[LabelledStructure]:
     """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way.
 
@@ -121,6 +141,7 @@ def iterate_structures(
         file_format: ASE's name of the format of all files, whatever they are called and contain; for files
             from senders that must not choose the parser.
         max_atoms: structures with more atoms are bad; of an XYZ file, they are not even parsed.
+        check: called with what is good so far; bad is what it raises StructureError for.
     """
     # Only here: ASE's readers load half of SciPy.
     from service.structure_files import MAX_ATOMS, read_file, too_many_atoms
@@ -139,6 +160,8 @@ def iterate_structures(
                     if len(read) > limit:
                         raise UnusableError(too_many_atoms(len(read), limit))
                     _usable(read, vacuum, species, min_distance)
+                    if check is not None:
+                        check(read)
                     energy = _energy(read, energy_key, need_energy)
                     path_id = _path_id(read, str(file), index, path_key, path_per_file)
                 except (UnusableError, StructureError) as error:
@@ -154,6 +177,33 @@ def iterate_structures(
 # Files
 
 
+def images_of(paths: Sequence[Path]) -> list[Path]:
+    """The files to read when each directory holds the images of a migration path.
+
+    They are those that :func:`read_structures` takes; but of the files that VASP has of each image, in a
+    folder of its own, only one: the CONTCAR, which is relaxed, or else the POSCAR.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = _files_of(path) if path.is_dir() else []
+        files += _one_of_each_image(found) or [path]  # reading it tells why there is none
+    return files
+
+
+def _one_of_each_image(files: Sequence[Path]) -> list[Path]:
+    from ase.io.formats import get_compression  # as above
+
+    plain = {file: file.with_name(get_compression(file.name)[0]) for file in files}
+    there = set(plain.values())
+
+    def has_better(file: Path) -> bool:
+        name = plain[file].name
+        better = _OF_ONE_IMAGE[: _OF_ONE_IMAGE.index(name)] if name in _OF_ONE_IMAGE else ()
+        return any(file.with_name(other) in there for other in better)
+
+    return [file for file in files if not has_better(file)]
+
+
 def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[BadStructure]]:
     """Files to read, and what was named but cannot be read at all."""
     files: dict[Path, Path] = {}  # resolved -> as given
@@ -162,8 +212,11 @@ def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[BadStructure]]:
         if not path.is_dir():
             inside = [path]
         elif not (inside := _files_of(path)):
-            bad.append(BadStructure(str(path), None, "directory without a file of a known format"))
+            bad.append(BadStructure(_printable(path), None, "directory without a file of a known format"))
         for file in inside:
+            if (name := _printable(file)) != str(file):
+                bad.append(BadStructure(name, None, "name is not UTF-8; rename it"))
+                continue
             first = files.setdefault(file.resolve(), file)
             if first is not file:
                 bad.append(BadStructure(str(file), None, f"is the same file as {first}; it is read once"))
@@ -174,7 +227,7 @@ def _files_of(directory: Path) -> list[Path]:
     from service.structure_files import format_of  # as above
 
     files, skipped = [], []
-    for file in sorted(directory.rglob("*")):
+    for file in sorted(directory.rglob("*"), key=_in_order):
         if not file.is_file() or any(part.startswith(".") for part in file.relative_to(directory).parts):
             continue
         try:
@@ -182,11 +235,22 @@ def _files_of(directory: Path) -> list[Path]:
             files.append(file)
         except UnusableError:
             skipped.append(file.name)
-        except OSError:
+        except Exception:  # no permission, or damage, for which each compression has its own error
             files.append(file)  # reading it will tell why not
     if skipped:
         structlog.get_logger().info("files that hold no structures", directory=str(directory), files=skipped)
     return files
+
+
+def _in_order(path: Path) -> tuple[list[list[str | int]], Path]:
+    """Key to sort by, in which image 2 comes before image 10."""
+    parts = (re.split(r"(\d+)", part) for part in path.parts)
+    return [[int(s) if s.isdecimal() else s for s in part] for part in parts], path
+
+
+def _printable(path: Path) -> str:
+    """The path, with bytes that are not UTF-8 as \\xfc; of others, nothing is changed."""
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _usable(atoms: Atoms, vacuum: float | None, species: Collection[str] | None, min_distance: float) -> None:

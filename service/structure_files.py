@@ -3,6 +3,7 @@
 A frame that cannot be used costs only itself: in its place comes the reason.
 """
 
+import codecs
 import contextlib
 import functools
 import io
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -71,7 +72,7 @@ def format_of(file: Path) -> str:
 
 def _head(file: Path) -> bytes:
     with contextlib.closing(open_with_compression(str(file), "rb")) as stream:
-        head: bytes = stream.read(PEEK_BYTES)
+        head: bytes = stream.read(PEEK_BYTES).removeprefix(codecs.BOM_UTF8)
     if not head.strip():
         raise UnusableError("file is empty")
     return head
@@ -119,14 +120,14 @@ def read_file(file: Path, name: str | None = None, max_atoms: int = MAX_ATOMS) -
 
 def _read_other(file: Path, name: str) -> Iterator[Frame]:
     if ioformats[name].acceptsfd:
-        mode = "rb" if ioformats[name].isbinary else "r"
-        with contextlib.closing(open_with_compression(str(file), mode)) as stream:
+        opened: Callable[[Path], IO[Any]] = _open_bytes if ioformats[name].isbinary else _open_text
+        with contextlib.closing(opened(file)) as stream:
             yield from _whole(_guarded(_frames(stream, name)), stream, name)
         return
     # Some readers want a name: they get one in which there is nothing to find.
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "structure"
-        with contextlib.closing(open_with_compression(str(file), "rb")) as source, plain.open("wb") as copy:
+        with contextlib.closing(_open_bytes(file)) as source, plain.open("wb") as copy:
             shutil.copyfileobj(source, copy)
         yield from _guarded(_frames(str(plain), name))
 
@@ -259,7 +260,15 @@ def count_xyz_frames(file: Path, most: int, max_atoms: int) -> int:
 
 def _open_text(file: Path) -> IO[str]:
     stream = open_with_compression(str(file), "rb")
-    return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
+
+
+def _open_bytes(file: Path) -> IO[bytes]:
+    """The content after the byte-order mark of UTF-8, which parsers take for a part of the first word."""
+    stream = open_with_compression(str(file), "rb")
+    if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        stream.seek(0)
+    return stream
 
 
 def too_many_atoms(n_atoms: int, max_atoms: int) -> str:

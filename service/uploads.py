@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import re
@@ -91,6 +92,7 @@ def read_upload(
         UploadError: no structure, a bad one or too many; every problem with its index.
     """
     kind = upload_format(name, content)
+    content = content.removeprefix(codecs.BOM_UTF8)  # parsers and checks would find it in the first word
     if kind == "vasp":
         _check_poscar(content, max_atoms)
     if kind == "cif":

@@ -66,6 +66,24 @@ def test_barrier(model, tmp_path):
     assert images == [str(i) for i in range(len(energies))]
 
 
+def test_barrier_over_the_folders_of_a_vasp_calculation(tmp_path):
+    images = ase.io.read(PATH, ":")
+    for i, image in enumerate(images):
+        folder = tmp_path / f"vasp/{i:02}"
+        folder.mkdir(parents=True)
+        for name in ("POSCAR", "CONTCAR") if 0 < i < len(images) - 1 else ("POSCAR",):
+            given = images[0] if name == "POSCAR" and 0 < i < len(images) - 1 else image
+            ase.io.write(folder / name, given, format="vasp")
+    (tmp_path / "numbered").mkdir()
+    for i, image in enumerate(images):
+        ase.io.write(tmp_path / f"numbered/{i + 5}.extxyz", image)  # 10 after 9
+    expected = json.loads(run("barrier", PATH, "--json", "-q").stdout)["relative_energies"]
+    for directory in ("vasp", "numbered"):
+        result = run("barrier", tmp_path / directory, "--json", "-q")
+        assert result.exit_code == 0, result.output
+        np.testing.assert_allclose(json.loads(result.stdout)["relative_energies"], expected, atol=1e-5)
+
+
 def test_voltage(model, tmp_path):
     result = run("voltage", MANY, "--json", "--output", tmp_path, "-q")
     assert result.exit_code == 0, result.output
@@ -101,6 +119,7 @@ def test_rdf(tmp_path):
         (("barrier", ONE), "at least two"),
         (("barrier", MANY), "one composition"),
         (("voltage", PATH, "--ion", "Na"), "working ion"),
+        (("voltage", MANY, "--ion", "Na"), "one host"),
         (("rdf", PATH), "one structure"),
         (("bulk-modulus", ONE, "--model", "nowhere"), "nowhere"),
         (("bulk-modulus", "nothing.cif"), "nothing.cif"),

@@ -1,6 +1,7 @@
 """What is refused of a training set, and what stays on disk."""
 
 import io
+import json
 import os
 import time
 
@@ -63,3 +64,42 @@ def test_the_same_file_is_kept_once_and_nothing_else_stays(tmp_path):
     assert ids[0] == ids[1]
     assert [p.name for p in store.root.iterdir()] == [ids[0]]
     assert len(store.structures(ids[0])) == 2
+
+
+def added(store, reading=READING, content=None):
+    """Id of a data set in a store."""
+    frames_of_it = frames(2) if content is None else content
+    with store.received(io.BytesIO(frames_of_it)) as path:
+        return store.add(path, reading, describe("a.xyz", path, reading)).id
+
+
+def names(store, dataset_id):
+    return [(s.source, s.path_id) for s in store.structures(dataset_id)]
+
+
+def test_names_are_the_same_in_every_state_directory(tmp_path):
+    stores = [DatasetStore(tmp_path / place) for place in "ab"]
+    (dataset_id,) = {added(store) for store in stores}
+    source = f"{dataset_id}/structures.extxyz"
+    for store in stores:
+        assert names(store, dataset_id) == [(source, f"{source}#0"), (source, f"{source}#1")]
+    other = added(stores[0], content=frames(3))
+    assert not {path for _, path in names(stores[0], other)} & {f"{source}#0", f"{source}#1"}
+
+
+def test_names_that_the_sender_gave_are_kept(tmp_path):
+    store = DatasetStore(tmp_path)
+    dataset_id = added(store, DatasetReading("p"), frames(2, energy="energy=-3.0 p=/a/b#0"))
+    assert [path for _, path in names(store, dataset_id)] == ["/a/b#0"] * 2
+
+
+def test_a_set_of_an_earlier_version_keeps_the_names_that_stores_were_made_with(tmp_path):
+    store = DatasetStore(tmp_path)
+    dataset_id = added(store)
+    description = tmp_path / dataset_id / "dataset.json"
+    values = json.loads(description.read_text())
+    del values["named_by_id"]
+    description.write_text(json.dumps(values))
+    assert added(store) == dataset_id, "sent again, it is the same"
+    source = str(tmp_path / dataset_id / "structures.extxyz")
+    assert names(store, dataset_id) == [(source, f"{source}#0"), (source, f"{source}#1")]

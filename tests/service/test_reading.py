@@ -1,3 +1,5 @@
+import bz2
+import codecs
 import gzip
 import lzma
 import os
@@ -11,7 +13,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from service.reading import read_structures, structure_digest
+from service.reading import images_of, read_structures, structure_digest
 
 
 def frame(seed=0, energy=-1.5, n=1, **info):
@@ -105,6 +107,54 @@ def test_directories_are_read_in_the_order_of_names_and_skip_what_holds_no_struc
     assert [Path(s.source).relative_to(tmp_path).as_posix() for s in good] == ["a.xyz", "a.xyz", "b/1.xyz"]
 
 
+def test_numbers_in_names_are_in_the_order_of_numbers(tmp_path):
+    names = [
+        "1.xyz",
+        "2.xyz",
+        "10.xyz",
+        "a/step2.xyz",
+        "a/step10.xyz",
+        "a/step010.xyz",
+        "b9/x.xyz",
+        "b10/x.xyz",
+    ]
+    for seed, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        extxyz(tmp_path / name, [frame(seed)])
+    good, _ = read_structures([tmp_path])
+    expected = [
+        "1.xyz",
+        "2.xyz",
+        "10.xyz",
+        "a/step2.xyz",
+        "a/step010.xyz",
+        "a/step10.xyz",
+        "b9/x.xyz",
+        "b10/x.xyz",
+    ]
+    assert [Path(s.source).relative_to(tmp_path).as_posix() for s in good] == expected
+
+
+def test_images_of_a_vasp_calculation(tmp_path):
+    names = [
+        "00/POSCAR",
+        "00/OUTCAR",
+        "01/POSCAR",
+        "01/CONTCAR",
+        "02/POSCAR.gz",
+        "02/CONTCAR.gz",
+        "03/POSCAR",
+    ]
+    for name in [*names, "2.vasp", "10.vasp"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, frame(energy=None), format="vasp")
+    (tmp_path / "03/CONTCAR").touch()  # of a calculation that has just begun
+    found = [path.relative_to(tmp_path).as_posix() for path in images_of([tmp_path])]
+    assert found == ["00/POSCAR", "01/CONTCAR", "02/CONTCAR.gz", "2.vasp", "03/POSCAR", "10.vasp"]
+    named = [tmp_path / "01/POSCAR", tmp_path / "nowhere"]
+    assert images_of(named) == named
+
+
 def test_path_ids(tmp_path):
     a = extxyz(tmp_path / "a.xyz", [frame(0, traj=7), frame(1, traj=7)])
     b = extxyz(tmp_path / "b.xyz", [frame(2, traj="x"), frame(3, traj=7)])
@@ -115,6 +165,31 @@ def test_path_ids(tmp_path):
     by_key, bad = read_structures([a, b], path_key="traj", unique=True)
     assert bad == []
     assert [s.path_id for s in by_key] == ["7", "7", "x", "7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ase_format"),
+    [
+        ("a.xyz", "extxyz"),
+        ("a.cif", "cif"),
+        ("a.cif.gz", "cif"),
+        ("POSCAR", "vasp"),
+        ("a.gen", "gen"),
+        ("a.res", "res"),
+    ],
+)
+def test_a_byte_order_mark_is_no_content(tmp_path, name, ase_format):
+    path = tmp_path / name
+    write(path, frame(energy=None), format=ase_format)
+    plain, _ = read_structures([path])
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(path, "rb") as file:
+        content = file.read()
+    with opened(path, "wb") as file:
+        file.write(codecs.BOM_UTF8 + content)
+    good, bad = read_structures([path])
+    assert bad == []
+    assert structure_digest(good[0].atoms) == structure_digest(plain[0].atoms)
 
 
 def test_energy_from_an_info_key(tmp_path):
@@ -416,6 +491,18 @@ def test_truncated_and_damaged_compressed_files_keep_their_good_frames(tmp_path,
     assert only(bad).index is None
 
 
+@pytest.mark.parametrize("suffix", ["xz", "gz", "bz2"])
+@pytest.mark.parametrize("content", [b"no archive at all", None])
+def test_damaged_compressed_files_in_a_directory(tmp_path, suffix, content):
+    packed = {"xz": lzma, "gz": gzip, "bz2": bz2}[suffix].compress(np.random.default_rng(0).bytes(9999))
+    (tmp_path / f"a.xyz.{suffix}").write_bytes(content or packed[:50])
+    extxyz(tmp_path / "b.xyz", [frame(0)])
+    good, bad = read_structures([tmp_path])
+    assert len(good) == 1
+    assert only(bad).source == str(tmp_path / f"a.xyz.{suffix}")
+    assert "cannot be read" in bad[0].reason
+
+
 def test_a_header_that_claims_a_trillion_atoms_ends_at_once(tmp_path):
     path = extxyz(tmp_path / "a.xyz", [frame(0)])
     path.write_text(path.read_text() + "1000000000000\nenergy=1\nSi 0 0 0\n")
@@ -469,6 +556,20 @@ def test_missing_files_and_empty_directories(tmp_path):
     assert {(b.source, b.index) for b in bad} == {(str(empty), None), (str(tmp_path / "nowhere.xyz"), None)}
     assert any("does not exist" in b.reason for b in bad)
     assert any("without a file" in b.reason for b in bad)
+
+
+def test_names_that_are_not_utf_8_are_reported_in_print(tmp_path):
+    extxyz(tmp_path / "a.xyz", [frame(0)])
+    folder, latin = tmp_path / os.fsdecode(b"b\xe9"), tmp_path / os.fsdecode(b"m\xfcller.xyz")
+    folder.mkdir()
+    extxyz(latin, [frame(1)])
+    for paths in ([tmp_path, folder], [tmp_path / "a.xyz", latin, folder]):
+        good, bad = read_structures(paths)
+        assert [s.source for s in good] == [str(tmp_path / "a.xyz")]
+        assert {str(b) for b in bad} == {
+            f"{tmp_path}/m\\xfcller.xyz: name is not UTF-8; rename it",
+            f"{tmp_path}/b\\xe9: directory without a file of a known format",
+        }
 
 
 def test_names_are_not_instructions(tmp_path, monkeypatch):

@@ -1,6 +1,11 @@
 """What a sender can make the service do by the content of a file: nothing but parsing what was asked for."""
 
+import codecs
+import io
+
 import pytest
+from ase.build import bulk
+from ase.io import write
 
 from service.datasets import DatasetReading, describe
 from service.reading import read_structures
@@ -56,6 +61,23 @@ def test_a_frame_with_too_many_atoms_is_not_parsed_and_the_next_one_is(tmp_path)
         assert (first, second) == (1, 2)
         assert too_many == "has 4 atoms; at most 3 are accepted"
         assert "no element" in no_element
+
+
+@pytest.mark.parametrize(
+    ("name", "ase_format"), [("a.xyz", "extxyz"), ("a.cif", "cif"), ("POSCAR", "vasp"), ("", "cif")]
+)
+def test_a_byte_order_mark_is_no_content(name, ase_format):
+    file = io.BytesIO() if ase_format == "cif" else io.StringIO()
+    write(file, bulk("Si"), format=ase_format)
+    content = file.getvalue() if ase_format == "cif" else file.getvalue().encode()
+    (found,) = read_upload(name, codecs.BOM_UTF8 + content, max_structures=1, max_atoms=2)
+    assert str(found.atoms.symbols) == "Si2"
+
+
+def test_a_training_set_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "structures.extxyz"
+    path.write_bytes(codecs.BOM_UTF8 + FRAME)
+    assert describe("a.txt", path, DatasetReading()).n_structures == 1
 
 
 def test_too_many_frames_are_counted_before_one_is_parsed():
