@@ -193,6 +193,14 @@ class Scattering:
             points = float(np.prod(self.grid.gridded(lengths, self.beta) / spacing))
         return points if math.isfinite(points) else 0.0
 
+    def require_room(self, atoms: Atoms) -> None:
+        """Raise StructureError, before any work is done, if a cell needs more points than grids may have.
+
+        That is what :meth:`features` refuses beyond :func:`atomscatter.structures.check_atoms`, which the
+        structure has to satisfy.
+        """
+        self._grids(np.asarray(atoms.cell.lengths(), dtype=np.float64))
+
     def estimated_seconds(self, atoms: Atoms) -> float:
         """Rough time of :meth:`features` on one core, the same on every machine; they may differ severalfold.
 
@@ -228,6 +236,7 @@ class Scattering:
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         # The grids first: they refuse cells whose filters would not fit into memory.
         sources, targets = self._grids(lengths)
+        self._reserve(sources, targets)
         self._prepare_filters(np.asarray(atoms.cell.array), lengths)
         density = self._density(atoms, lengths, origin)
         per_atom = float(atoms.get_volume()) / len(atoms)
@@ -239,7 +248,7 @@ class Scattering:
         return np.concatenate(features)
 
     def _grids(self, lengths: Float) -> tuple[Shapes, Shapes]:
-        """Grids of first and second order for a cell with edges of these lengths, and room for them."""
+        """Grids of first and second order for a cell with edges of these lengths."""
         sources = [
             [self.grid.first_points(lengths, self.beta, j1, l1) for l1 in range(self.n)]
             for j1 in range(self.scales)
@@ -248,11 +257,14 @@ class Scattering:
             [self.grid.second_points(lengths, self.beta, j2, l2) for l2 in range(self.n)]
             for j2 in range(self.scales)
         ]
+        return sources, targets
+
+    def _reserve(self, sources: Shapes, targets: Shapes) -> None:
+        """Have memory for the fields on these grids."""
         fields = [(2 * l1 + 1) * math.prod(shape) for scale in sources for l1, shape in enumerate(scale)]
         self._transforms.reserve(
             [shape for scale in [*sources, *targets] for shape in scale], len(self.species) * max(fields)
         )
-        return sources, targets
 
     def _zeroth_order(self, atoms: Atoms) -> Float:
         """Shape (channels, powers)."""
@@ -352,7 +364,7 @@ class Scattering:
         return features
 
     def _work_array(self, shape: tuple[int, ...]) -> Real:
-        """An array for passing use, always from the same memory (:meth:`_grids` reserves it)."""
+        """An array for passing use, always from the same memory (:meth:`_reserve`)."""
         return self._transforms.work[: math.prod(shape)].reshape(shape)
 
     def _prepare_filters(self, cell: Float, lengths: Float) -> None:

@@ -22,8 +22,6 @@ def evaluate(
     verbose: options.Verbose = False,
 ) -> None:
     """Compare predicted with reference energies (eV in the files, meV/atom in the output)."""
-    import numpy as np
-
     from atomscatter.ensemble import Ensemble
     from service import evaluation
     from service.logs import configure_logging
@@ -33,14 +31,11 @@ def evaluate(
     configure_logging(options.verbosity(quiet, verbose))
     ensemble = Ensemble.load(model)
     reading = ReadingOptions(energy_key=energy_key, vacuum=vacuum, skip_bad=skip_bad)
-    scattering = ensemble.scattering
-    structures = read_inputs(data, reading, need_energy=True, species=scattering.species)
-    features = np.empty((len(structures), scattering.n_features))
+    structures = read_inputs(data, reading, need_energy=True, scattering=ensemble.scattering)
     with progress("Features", len(structures)) as advance:
-        for row, structure in zip(features, structures, strict=True):
-            row[:] = scattering.features(structure.atoms)
-            advance()
-    result = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
+        blocks = evaluation.needed_features(ensemble, structures, advance)
+        evaluated = evaluation.evaluate_blocks(ensemble, structures, blocks)
+    result = evaluation.summary(evaluated)
     result["model"] = ensemble.model_id
     if as_json:
         typer.echo(json.dumps(plain(result), allow_nan=False))

@@ -35,7 +35,7 @@ def read_inputs(
     options: ReadingOptions,
     *,
     need_energy: bool,
-    species: Iterable[str] | None = None,
+    scattering: Scattering | None = None,
     unique: bool = False,
 ) -> Sequence[LabelledStructure]:
     """Structures of all files; each bad one is a line on standard error.
@@ -44,7 +44,8 @@ def read_inputs(
         paths: files and directories.
         options: how to read them.
         need_energy: a structure without an energy is bad.
-        species: chemical symbols that are allowed; None allows all.
+        scattering: the transform that they are for: bad is what has other elements or is too large for its
+            grids. None: all elements and sizes are good.
         unique: for training data, of which there may be much: repeated structures and path ids with two
             compositions are bad, and the structures are kept in a temporary file.
 
@@ -65,7 +66,8 @@ def read_inputs(
             energy_key=options.energy_key,
             need_energy=need_energy,
             vacuum=options.vacuum,
-            species=None if species is None else tuple(species),
+            species=None if scattering is None else scattering.species,
+            check=None if scattering is None else scattering.require_room,
             unique=unique,
             on_progress=advance,
         )
@@ -142,8 +144,7 @@ def scattering_for(
         missing = _elements([structure]) - set(scattering.species)
         if missing:
             raise ConfigError(
-                f"{config_file}: species leaves out {', '.join(sorted(missing))} of "
-                f"{structure.source}, structure {structure.index}"
+                f"{config_file}: species leaves out {', '.join(sorted(missing))} of {structure.place}"
             )
     return scattering
 

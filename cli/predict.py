@@ -47,7 +47,7 @@ def predict(
     configure_logging(options.verbosity(quiet, verbose))
     ensemble = Ensemble.load(model)
     reading = ReadingOptions(vacuum=vacuum, skip_bad=skip_bad)
-    found = read_inputs(structures, reading, need_energy=False, species=ensemble.scattering.species)
+    found = read_inputs(structures, reading, need_energy=False, scattering=ensemble.scattering)
     predictions = []
     with progress("Predicting", len(found)) as advance:
         for structure in found:

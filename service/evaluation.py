@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.errors import DataError
 from atomscatter.metrics import mae, rmse
 from atomscatter.properties import barrier, bulk_modulus
-from service.reading import LabelledStructure
+from service.reading import LabelledStructure, naming
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+
+_ROWS = 256  # structures whose features are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,62 @@ def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], featur
         structures: n structures.
         features: shape (n, n_features).
     """
-    mean, spread = ensemble.predict_features(features)
-    scores = ensemble.extrapolation.scores(features)
-    return Evaluated(structures, ensemble.fold_predictions(features), mean, spread, scores)
+    return evaluate_blocks(ensemble, structures, [features])
+
+
+def evaluate_blocks(
+    ensemble: Ensemble, structures: Sequence[LabelledStructure], blocks: Iterable[Float]
+) -> Evaluated:
+    """As :func:`evaluate`, with the features in blocks: all those of a million structures fill no memory.
+
+    Args:
+        ensemble: the model.
+        structures: n structures.
+        blocks: features of the first of them, of the next and so on, each of shape (n_rows, n_features); at
+            least one block. Those that the model does not use may be 0.
+    """
+    folds, means, spreads, scores = [], [], [], []
+    for features in blocks:
+        mean, spread = ensemble.predict_features(features)
+        folds.append(ensemble.fold_predictions(features))
+        means.append(mean)
+        spreads.append(spread)
+        scores.append(ensemble.extrapolation.scores(features))
+    return Evaluated(
+        structures,
+        np.concatenate(folds, axis=1),
+        np.concatenate(means),
+        np.concatenate(spreads),
+        np.concatenate(scores),
+    )
+
+
+def blocks_of_rows(n: int) -> Iterator[slice]:
+    """Slices that n rows are divided into."""
+    return (slice(start, min(start + _ROWS, n)) for start in range(0, n, _ROWS))
+
+
+def needed_features(
+    ensemble: Ensemble, structures: Sequence[LabelledStructure], on_progress: Callable[[int], None]
+) -> Iterator[Float]:
+    """Features that a model needs, computed here, in the blocks of :func:`evaluate_blocks`.
+
+    Args:
+        ensemble: the model.
+        structures: to be featurized.
+        on_progress: called with the number of structures that have been completed since the last call.
+
+    Raises:
+        DataError: a structure cannot be featurized; names file and index.
+    """
+    for rows in blocks_of_rows(len(structures)):
+        block = structures[rows]
+        features = np.empty((len(block), ensemble.n_features))
+        for row, structure in zip(features, block, strict=True):
+            with naming(structure.place):
+                row[:] = ensemble.scattering.features(structure.atoms, only=ensemble.needed)
+            on_progress(1)
+        yield features
 
 
 def summary(evaluated: Evaluated) -> dict[str, Any]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError
+from service.datasets import Dataset
 from service.jobs import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.path_steps import require_steps
 from service.state import StateDirectory
 
 
 def require_inputs(
-    state: StateDirectory, parameters: FeaturizeParameters | TrainParameters | EvaluateParameters
+    state: StateDirectory,
+    parameters: FeaturizeParameters | TrainParameters | EvaluateParameters,
+    active: Ensemble | None = None,
 ) -> None:
     """Raise before a job is accepted that could only fail.
 
+    Args:
+        state: where data sets, models and jobs are.
+        parameters: of the job.
+        active: the model that is meant where none is named; None: the active one of the directory.
+
     Raises:
         UnknownIdError: there is no such data set or job.
-        ModelError: there is no such model.
+        ModelError: there is no such model, or it is damaged.
         ConfigError: the job that should have made the store did not; steps are wanted where each structure is
-            a path of its own.
+            a path of its own; the data set has an element that the model does not know.
     """
     if isinstance(parameters, TrainParameters):
         source = state.ledger().get(parameters.store)
@@ -27,5 +36,22 @@ def require_inputs(
     dataset = state.datasets().get(parameters.dataset)
     if isinstance(parameters, FeaturizeParameters) and parameters.steps is not None:
         require_steps(dataset.n_structures, dataset.n_paths)
-    if isinstance(parameters, EvaluateParameters) and parameters.model is not None:
-        state.registry().directory(parameters.model)
+    if isinstance(parameters, EvaluateParameters):
+        _require_elements(dataset, _model(state, parameters.model, active))
+
+
+def _model(state: StateDirectory, model_id: str | None, active: Ensemble | None) -> Ensemble:
+    if model_id is None and active is not None:
+        return active
+    registry = state.registry()
+    return registry.load(model_id or registry.active)
+
+
+def _require_elements(dataset: Dataset, ensemble: Ensemble) -> None:
+    known = ensemble.scattering.species
+    foreign = [symbol for symbol in dataset.elements if symbol not in known]
+    if foreign:
+        raise ConfigError(
+            f"data set {dataset.id} contains {', '.join(foreign)}; "
+            f"known elements of model {ensemble.model_id} are {', '.join(known)}"
+        )

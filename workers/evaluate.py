@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.scattering import Scattering
+from service.evaluation import blocks_of_rows
 from service.reading import LabelledStructure
 from workers.featurize import featurize
 
@@ -20,8 +21,8 @@ def features_by_workers(
     place: Path,
     address: str,
     on_progress: Callable[[int], None],
-) -> NDArray[np.float64]:
-    """Features of structures, through a feature store that is gone afterwards.
+) -> Iterator[NDArray[np.float64]]:
+    """Features of structures, through a feature store that is gone after the last of them.
 
     Repeated after an interruption, it goes on where it was.
 
@@ -32,14 +33,14 @@ def features_by_workers(
         address: running Ray cluster.
         on_progress: as of :func:`workers.featurize.featurize`, which tells the errors, too.
 
-    Returns:
-        Shape (n, n_features).
+    Yields:
+        Blocks for :func:`service.evaluation.evaluate_blocks`.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     store = featurize(structures, scattering, place, address=address, on_progress=on_progress)
-    features = np.asarray(store.features[:], dtype=np.float64)
+    for rows in blocks_of_rows(len(structures)):
+        yield np.asarray(store.features[rows], dtype=np.float64)
     # Renamed first: half of a store would be in the way of another attempt.
     abandoned = place.with_name(f"{place.name}.gone")
     shutil.rmtree(abandoned, ignore_errors=True)
     shutil.rmtree(place.rename(abandoned), ignore_errors=True)
-    return features

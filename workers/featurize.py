@@ -9,12 +9,12 @@ import structlog
 from ase import Atoms
 from numpy.typing import NDArray
 
-from atomscatter.errors import AtomscatterError, DataError, StoreError, StructureError, WorkerError
+from atomscatter.errors import AtomscatterError, StoreError, WorkerError
 from atomscatter.scattering import Scattering
 from service.chunks import ChunkWriter, chunk_name
 from service.feature_store import FeatureStore
 from service.ledger import Ledger, Unit
-from service.reading import LabelledStructure
+from service.reading import LabelledStructure, naming
 from service.storage import open_storage
 from workers.cluster import connect
 from workers.pool import run_units
@@ -177,14 +177,11 @@ class Featurizer:
     def _features(self, job: _Job) -> NDArray[np.float64]:
         place, numbers, positions, cell, grids_stay = job
         atoms = Atoms(numbers, positions=positions, cell=cell, pbc=True)
-        try:
+        with naming(place):
             return self._scattering.features(atoms, origin="cell" if grids_stay else None)
-        except StructureError as error:
-            raise DataError(f"{place}: {error.reason}") from None
 
 
 def _job(structure: LabelledStructure) -> _Job:
     atoms = structure.atoms
-    place = f"{structure.source}, structure {structure.index}"
     is_copy = structure.copy_of is not None
-    return place, atoms.numbers, atoms.positions, np.asarray(atoms.cell.array), is_copy
+    return structure.place, atoms.numbers, atoms.positions, np.asarray(atoms.cell.array), is_copy

@@ -186,19 +186,16 @@ class _Run:
         registry = self._state.registry()
         ensemble = Ensemble.load(registry.directory(wanted.model or registry.active))
         structures = self._state.datasets().structures(wanted.dataset)
-        scattering = ensemble.scattering
         with self._noted("Features", len(structures), "structures") as advance:
             if self._address is None:  # beside the server: at once, which a local Ray is not
-                features = np.empty((len(structures), scattering.n_features))
-                for row, structure in zip(features, structures, strict=True):
-                    row[:] = scattering.features(structure.atoms)
-                    advance(1)
+                blocks = evaluation.needed_features(ensemble, structures, advance)
             else:
+                scattering = ensemble.scattering
                 place = self._state.store(f"{self._request.id}-{scattering.config_hash[:12]}")
                 self._wait_for_writer(place)
-                features = features_by_workers(structures, scattering, place, self._address, advance)
-        summary = evaluation.summary(evaluation.evaluate(ensemble, structures, features))
-        return {**summary, "model": ensemble.model_id}
+                blocks = features_by_workers(structures, scattering, place, self._address, advance)
+            evaluated = evaluation.evaluate_blocks(ensemble, structures, blocks)
+        return {**evaluation.summary(evaluated), "model": ensemble.model_id}
 
 
 def _print_into(file: Path) -> None:

@@ -73,7 +73,8 @@ class JobDesk:
         """Accept a job for this place; the next look starts it, if no other one is active.
 
         Raises:
-            ConfigError: another process starts the jobs of this directory, at another place.
+            ConfigError: another process starts the jobs of this directory, at another place; or what the job
+                needs does not go together.
             UnknownIdError, ModelError: what the job needs is not there.
         """
         self._require_own_place()

@@ -256,10 +256,7 @@ class _Pool(Generic[UnitId]):
         worker = self._busy[reference]
         unit = worker.pending[reference]
         try:
-            result = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, BaseException) else error
-            raise WorkerError(f"unit {unit} failed: {type(cause).__name__}: {cause}") from cause
+            result = _answer(unit, reference)
         except ray.exceptions.RayError as error:
             self._worker_died(worker, error)
             return
@@ -298,9 +295,7 @@ class _Pool(Generic[UnitId]):
                 lost.append(unit)
                 continue
             try:
-                result = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                raise WorkerError(f"unit {unit} failed: {error.cause}") from error
+                result = _answer(unit, reference)
             except ray.exceptions.RayError:
                 lost.append(unit)
             else:
@@ -316,6 +311,17 @@ class _Pool(Generic[UnitId]):
             raise WorkerError(
                 f"unit {unit} lost its worker {deaths} times, last with: {_last_line(error)}"
             ) from error
+
+
+def _answer(unit: int | str, reference: Any) -> Any:
+    """A unit's result. Raises WorkerError from the exception that the unit raised; RayError: it has none."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, BaseException) else error
+        raise WorkerError(f"unit {unit} failed: {type(cause).__name__}: {cause}") from cause
 
 
 def _last_line(error: Exception) -> str:

@@ -129,7 +129,7 @@ async def submit(
     body: JobRequest, service: ServiceOf, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobOut:
     """Accept a job; it is on disk when this answers, and survives the end of the server."""
-    await run_in_threadpool(require_inputs, service.directory, body.parameters)
+    await run_in_threadpool(require_inputs, service.directory, body.parameters, service.active.ensemble)
     parameters, defaults = body.parameters.model_dump(mode="json"), {}
     if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
         defaults["model"] = service.active.id  # of this server: --model may have set it

@@ -13,6 +13,7 @@ import ase.io
 import httpx
 import psutil
 import pytest
+from ase.build import bulk
 
 from api.app import create_app
 from atomscatter.client import AsyncClient, Client
@@ -350,6 +351,20 @@ def test_a_store_that_is_none(working, dataset):
         assert_problem(client.get(f"/v1/jobs/{'0' * 16}{route}"), 404)
     assert_problem(client.delete(f"/v1/jobs/{'0' * 16}"), 404)
     ended(client, job_id)
+
+
+def test_a_data_set_of_other_elements_is_not_evaluated(working):
+    client, text = working[1], io.StringIO()
+    salt = bulk("NaCl", "rocksalt", a=5.6)
+    salt.info["energy"] = -8.0
+    ase.io.write(text, salt, format="extxyz")
+    dataset = client.post("/v1/datasets", files={"file": ("a.extxyz", text.getvalue().encode())}).json()
+    before = client.get("/v1/jobs").json()
+    for named in ({}, {"model": client.get("/v1/models").json()["active"]}):
+        wanted = {"type": "evaluate", "parameters": {"dataset": dataset["id"], **named}}
+        found = assert_problem(client.post("/v1/jobs", json=wanted), 422)
+        assert "contains Cl, Na; known elements" in found["detail"]
+    assert client.get("/v1/jobs").json() == before
 
 
 def test_bad_data_sets(working, upload):

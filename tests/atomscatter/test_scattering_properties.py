@@ -256,8 +256,11 @@ def test_estimates_follow_the_volume_and_not_the_orientation():
 
 
 def test_a_cell_beyond_the_grid_limit_is_refused():
-    with pytest.raises(StructureError, match="grid points"):
-        Scattering(scales=1, grid=Grid(max_points=8000)).features(Atoms("Li", cell=[9, 9, 9], pbc=True))
+    scattering = Scattering(scales=1, grid=Grid(max_points=8000))
+    for refuse in (scattering.features, scattering.require_room):
+        with pytest.raises(StructureError, match="grid points"):
+            refuse(Atoms("Li", cell=[9, 9, 9], pbc=True))
+    Scattering(scales=1).require_room(Atoms("Li", cell=[9, 9, 9], pbc=True))
 
 
 def test_scales_without_a_frequency_of_the_cell_change_nothing_else():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -10,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from atomscatter.ensemble import Ensemble
 from tests.cli.conftest import Workplace, run
 
 
@@ -104,6 +106,45 @@ def test_predict(name: str, tmp_path: Path, workplace: Workplace) -> None:
     assert rest.exit_code == 0
     assert "input.extxyz, structure 1: " in rest.stderr
     assert [json.loads(line)["index"] for line in rest.stdout.splitlines()] == [0]
+
+
+@pytest.fixture
+def small_grids(workplace: Workplace, tmp_path: Path) -> Path:
+    """A model that has room for a cubic cell of silicon, and not for eight of them."""
+    model = Ensemble.load(workplace.model)
+    points = int(2 * model.scattering.grid_points(good()))
+    config = model.scattering_config | {"grid": model.scattering.grid.to_dict() | {"max_points": points}}
+    replace(model, scattering_config=config).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "barrier"])
+def test_a_cell_that_is_too_large_for_the_grids(command: str, tmp_path: Path, small_grids: Path) -> None:
+    large = good().repeat(2)
+    large.info["energy"] = -320.0
+    (tmp_path / "small.extxyz").write_text(text(good()))
+    (tmp_path / "large.extxyz").write_text(text(good()) + text(large))
+    files = tmp_path / "small.extxyz", tmp_path / "large.extxyz"
+    result = run(command, *files, "--model", small_grids, "--json")
+    assert result.exit_code == 2
+    assert "large.extxyz, structure 1: cell of 10.86 x" in result.stderr
+    assert "1 bad and 2 good structures; nothing was done" in result.stderr
+    assert result.stdout == ""
+    if command == "barrier":
+        return
+    rest = run(command, *files, "--model", small_grids, "--json", "--skip-bad")
+    assert rest.exit_code == 0
+    assert "large.extxyz, structure 1: cell of" in rest.stderr
+    found = [json.loads(line) for line in rest.stdout.splitlines()]
+    assert len(found) == 2 if command == "predict" else found[0]["n_structures"] == 2
+
+
+def test_a_strained_cell_that_is_too_large_is_named(tmp_path: Path, small_grids: Path) -> None:
+    one = tmp_path / "one.extxyz"
+    one.write_text(text(bulk("Si", cubic=True, a=8.0)))
+    result = run("bulk-modulus", one, "--model", small_grids, "--strain", 0.3, "--steps", 5)
+    assert result.exit_code == 2
+    assert "structure 3 of the series: cell of 9.2 x" in result.stderr
 
 
 def test_repeated_structures_are_no_training_data(tmp_path: Path) -> None:

@@ -6,12 +6,19 @@ from ase import Atoms
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
+from atomscatter.ensemble import Ensemble
+from atomscatter.extrapolation import ExtrapolationModel
+from atomscatter.scattering import Scattering
+from service import evaluation
 from service.evaluation import (
     Evaluated,
     barrier_errors,
     bulk_moduli,
     errors_of,
+    evaluate,
+    evaluate_blocks,
     modulus_errors,
+    needed_features,
     parents_held_out,
 )
 from service.reading import LabelledStructure
@@ -30,6 +37,31 @@ def evaluated(structures: list[LabelledStructure], folds: np.ndarray, **more: ob
     return Evaluated(
         structures, folds, folds.mean(axis=0), np.zeros(n), more.pop("scores", np.zeros(n)), **more
     )
+
+
+def test_blocks_of_needed_features_tell_what_all_features_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_ROWS", 2)
+    scattering = Scattering.for_species(["Si"], beta=1.0, scales=2, n=2)
+    structures = [structure(-10.0, length=5.0 + 0.1 * i) for i in range(5)]
+    features = np.array([scattering.features(s.atoms) for s in structures])
+    weights = np.zeros((4, scattering.n_features))
+    weights[:, [0, 5, 40]] = np.random.default_rng(0).normal(size=(4, 3))
+    fold = np.array([0, 0, 1, 1])
+    learnt = ExtrapolationModel.fit(features, weights.mean(axis=0), np.array([0, 0, 0, 1, 1]))
+    ensemble = Ensemble(weights, np.zeros(4), fold, np.full(4, 4), scattering.config, learnt, "made")
+
+    done: list[int] = []
+    blocks = list(needed_features(ensemble, structures, done.append))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert sum(done) == 5
+    others = np.setdiff1d(np.arange(scattering.n_features), ensemble.needed.columns)
+    assert features[:, others].any()
+    assert not np.concatenate(blocks)[:, others].any(), "they are not computed"
+
+    expected = evaluate(ensemble, structures, features)
+    found = evaluate_blocks(ensemble, structures, blocks)
+    for name in ("folds", "predicted", "uncertainty", "scores"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)
 
 
 def test_every_fold_is_measured_on_everything() -> None:

@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 
 from atomscatter.ensemble import Ensemble
@@ -19,6 +20,7 @@ from workers.cluster import connect
 from workers.evaluate import features_by_workers
 from workers.job import _Run
 from workers.job_desk import JobDesk
+from workers.job_places import LOCAL
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,11 +45,12 @@ def silicon(n):
 
 def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
     monkeypatch.setattr("service.chunks._LEAST_UNIT_SECONDS", 0.0)  # every structure is a unit
+    monkeypatch.setattr("service.evaluation._ROWS", 30)
     scattering, structures = Scattering.for_species(["Si"], beta=1.0, scales=2), silicon(100)
     place = tmp_path / "stores" / "x"
 
     def compute(seen):
-        return features_by_workers(structures, scattering, place, "auto", seen)
+        return list(features_by_workers(structures, scattering, place, "auto", seen))
 
     done = []
 
@@ -62,26 +65,42 @@ def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
     assert 4 <= before < 100
     (tmp_path / "stores" / "x.gone").mkdir()  # of an attempt that was killed at its very end
     done.clear()
-    features = compute(done.append)
+    blocks = compute(done.append)
     # A worker may have ended one more before it noticed that nobody waits for it.
     assert before <= done[0] < 100, "those are not computed again"
     assert sum(done) == 100
     assert list((tmp_path / "stores").iterdir()) == []
     monkeypatch.undo()
-    assert np.array_equal(features, [scattering.features(s.atoms) for s in structures])
+    assert [len(block) for block in blocks] == [30, 30, 30, 10]
+    assert np.array_equal(np.concatenate(blocks), [scattering.features(s.atoms) for s in structures])
+
+
+def run_job(state, frames, energies, on_cluster):
+    """The last status of a job that evaluates these structures."""
+    data = state.root.with_name("data.extxyz")
+    write_extxyz(data, frames, energies, [{} for _ in frames])
+    with contextlib.closing(JobDesk(state, None)) as desk:
+        job = desk.submit("evaluate", {"dataset": desk.add_dataset(data, None, None)})
+    files = state.job_files()
+    files.write_request(job, on_cluster=on_cluster, place="http://head:8265" if on_cluster else LOCAL)
+    _Run(files.request(job.id), state, files).run()
+    return files.status(job.id, job.attempts)
+
+
+@pytest.mark.parametrize("on_cluster", [True, False], ids=["by workers", "here"])
+def test_a_structure_that_is_too_large_is_named(tmp_path, on_cluster):
+    large = Atoms("Si4", [[5.0 * i, 0, 0] for i in range(4)], cell=[60, 60, 110], pbc=True)
+    state = StateDirectory(tmp_path / "state")
+    status = run_job(state, [bulk("Si"), large], [-10.0, -20.0], on_cluster)
+    assert status.state == "failed"
+    assert "structures.extxyz, structure 1: cell of 60 x 60 x 110 Angstrom" in status.error
+    assert str(tmp_path) not in status.error
 
 
 def test_a_job(tmp_path, monkeypatch, driver_only_drives):
     sample = load_sample("paths")[:4]
-    data = tmp_path / "data.extxyz"
-    write_extxyz(data, [s.atoms for s in sample], [s.energy for s in sample], [{} for _ in sample])
     state = StateDirectory(tmp_path / "state")
-    with contextlib.closing(JobDesk(state, None)) as desk:
-        job = desk.submit("evaluate", {"dataset": desk.add_dataset(data, None, None)})
-    files = state.job_files()
-    files.write_request(job, on_cluster=True, place="http://head:8265")
-    assert _Run(files.request(job.id), state, files).run() == 0
-    status = files.status(job.id, job.attempts)
+    status = run_job(state, [s.atoms for s in sample], [s.energy for s in sample], on_cluster=True)
     assert (status.state, status.done, status.total) == ("succeeded", 4, 4)
     assert list((tmp_path / "state" / "stores").iterdir()) == []
     monkeypatch.undo()

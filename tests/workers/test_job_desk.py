@@ -4,6 +4,7 @@ import contextlib
 import time
 
 import pytest
+from ase.build import bulk
 from structlog.testing import capture_logs
 
 from atomscatter.errors import ConfigError
@@ -63,6 +64,17 @@ def submitted(state, address, tmp_path):
     write_extxyz(data, [s.atoms for s in sample], [s.energy for s in sample], [{} for _ in sample])
     with desk_of(state, address) as desk:
         return desk.submit("featurize", {"dataset": desk.add_dataset(data, None, None)})
+
+
+def test_a_model_is_not_evaluated_on_elements_that_it_does_not_know(state, tmp_path):
+    data = tmp_path / "data.extxyz"
+    write_extxyz(data, [bulk("Si"), bulk("NaCl", "rocksalt", a=5.6)], [-10.0, -8.0], [{}, {}])
+    with desk_of(state) as desk:
+        dataset = desk.add_dataset(data, None, None)
+        for model in (None, state.registry().active):
+            with pytest.raises(ConfigError, match=rf"{dataset} contains Cl, Na; known elements .* Li, Si"):
+                desk.submit("evaluate", {"dataset": dataset, "model": model})
+        assert desk.jobs(1) == []
 
 
 def test_a_command_that_passes_by_starts_no_job_of_a_cluster(state, cluster, tmp_path):

@@ -59,6 +59,19 @@ def make_actor_factory(**options):
                     os.kill(os.getpid(), signal.SIGKILL)
             return x
 
+        def fail_or_die(self, x, folder):
+            """Of the units of one process, in threads: 2 fails, and then 1 kills the process."""
+            marker = Path(folder) / "failed"
+            if x == 2:
+                marker.touch()
+                raise DataError("two is not wanted")
+            while x == 1 and not marker.exists():
+                time.sleep(0.01)
+            if x == 1:
+                time.sleep(0.5)  # for the answer of the other
+                os.kill(os.getpid(), signal.SIGKILL)
+            return x
+
     remote = ray.remote(num_cpus=1, max_restarts=0, **options)(Actor)
     return remote.remote
 
@@ -143,6 +156,19 @@ def test_a_cpu_that_joins_in_the_middle_of_a_unit_is_used(tmp_path, monkeypatch)
 def test_an_exception_names_the_unit_and_keeps_its_cause():
     with pytest.raises(WorkerError, match=r"unit 3 failed: DataError: three is not wanted") as caught:
         collect({i: (i,) for i in range(6)}, "fail", n_workers=2)
+    assert isinstance(caught.value.__cause__, DataError)
+
+
+def test_an_exception_keeps_its_cause_when_its_worker_is_dead(tmp_path):
+    """While the first result is looked at, the process fails with one unit and dies of another."""
+
+    def on_result(unit, result):
+        time.sleep(3)
+
+    units = {i: (i, str(tmp_path)) for i in range(6)}
+    make_actor = make_actor_factory(max_concurrency=3)
+    with pytest.raises(WorkerError, match=r"unit 2 failed: DataError: two is not wanted") as caught:
+        run_units(make_actor, units, "fail_or_die", n_workers=1, in_flight=3, on_result=on_result)
     assert isinstance(caught.value.__cause__, DataError)
 
 
