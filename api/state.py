@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from ase import Atoms
 from fastapi import Request, UploadFile
 from starlette.concurrency import run_in_threadpool
@@ -53,7 +54,7 @@ class Service:
         self._active: ServedModel | None = None
         self._switching = asyncio.Lock()
         self._checking = asyncio.Lock()
-        self._checked: tuple[float, str | None] | None = None  # when, and what is wrong
+        self._checked: tuple[float, bool] | None = None  # when, and whether jobs could be started
         self._pool: PredictionPool | None = None
         self._jobs: JobLedger | None = None
         self._runner: JobRunner | None = None
@@ -71,7 +72,7 @@ class Service:
             model_id = await run_in_threadpool(self.registry.add, self.settings.model)
         else:
             model_id = self.registry.active
-        await self._switch(model_id)
+        self._serve(await self._loaded(model_id))
         self._jobs = await run_in_threadpool(self.directory.ledger)
         self._runner = JobRunner(self.directory, self.settings.jobs_address, self.settings.cluster_patience)
         self._runner.start()
@@ -95,7 +96,7 @@ class Service:
         return self._jobs
 
     async def check_jobs(self) -> None:
-        """Raise WorkerError when no job could be started now, or a few seconds ago.
+        """Raise WorkerError when no job could be started now, or a few seconds ago; why not is for the log.
 
         The cluster is asked, which may take its time. However many want to know, one question is on its way:
         each waits in a thread, of which the routes share a few, and nobody needs a key for it.
@@ -104,11 +105,11 @@ class Service:
             raise WorkerError("no jobs are being started")
         async with self._checking:
             if self._checked is None or time.monotonic() - self._checked[0] > _SECONDS_OF_A_CHECK:
-                reason = await run_in_threadpool(_reason_against_jobs, self._runner)
-                self._checked = time.monotonic(), reason
-            _, reason = self._checked
-        if reason is not None:
-            raise WorkerError(reason)
+                could_start = await run_in_threadpool(_could_start_jobs, self._runner)
+                self._checked = time.monotonic(), could_start
+            _, could_start = self._checked
+        if not could_start:
+            raise WorkerError("the cluster of the jobs cannot be used now; the log says why")
 
     @property
     def pool(self) -> PredictionPool:
@@ -123,11 +124,16 @@ class Service:
         return self._active
 
     async def activate(self, model_id: str) -> None:
-        """Switch to a stored model once every process has loaded it. Raises UnknownModelError,
-        UnusableModelError."""
+        """Switch to a stored model once every process has loaded it.
+
+        Raises:
+            UnknownModelError, UnusableModelError: it is not there, or damaged.
+            StoreError: the switch cannot be noted, so that a restart would undo it: nothing is switched.
+        """
         async with self._switching:
-            await self._switch(model_id)
+            served = await self._loaded(model_id)
             await run_in_threadpool(self.registry.activate, model_id)
+            self._serve(served)
 
     async def model(self, model_id: str | None) -> ServedModel:
         """A stored model, or the active one. Raises UnknownModelError, UnusableModelError."""
@@ -191,9 +197,13 @@ class Service:
         self.metrics.structures.inc(len(predictions))
         return predictions
 
-    async def _switch(self, model_id: str) -> None:
+    async def _loaded(self, model_id: str) -> ServedModel:
+        """A stored model, once every process has it."""
         served = await run_in_threadpool(self._load, model_id)
         await self.pool.load(str(served.directory))
+        return served
+
+    def _serve(self, served: ServedModel) -> None:
         self._active = served
         self.metrics.model.info({"id": served.id, "data_hash": served.ensemble.data_hash})
 
@@ -202,13 +212,13 @@ class Service:
         return ServedModel(model_id, self.registry.directory(model_id), ensemble)
 
 
-def _reason_against_jobs(runner: JobRunner) -> str | None:
-    """Why no job could be started now; None when one could."""
+def _could_start_jobs(runner: JobRunner) -> bool:
     try:
         runner.check()
-    except WorkerError as error:
-        return str(error)
-    return None
+    except WorkerError as error:  # it names the cluster, which is nobody's business who has no key
+        structlog.get_logger().warning("no job could be started now", reason=str(error))
+        return False
+    return True
 
 
 def service_of(request: Request) -> Service:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,7 @@ from ase.data import chemical_symbols
 
 from atomscatter.errors import AtomscatterError
 from service.disk import room_checked
-from service.reading import BadStructure, iterate_structures
+from service.reading import BadStructure, LabelledStructure, iterate_structures
 from service.spool import StructureSpool
 from service.uploads import (
     FORMATS,
@@ -81,6 +81,9 @@ class Dataset:
     n_paths: int
     n_atoms: int
     elements: tuple[str, ...]
+    named_by_id: bool = False
+    """Whether its structures' sources and path ids begin with its id. Those of earlier versions, without this
+    field, begin with the absolute path of its directory: stores and models were made with these names."""
 
 
 def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
@@ -152,7 +155,11 @@ class DatasetStore:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def add(self, path: Path, reading: DatasetReading, found: DatasetContent) -> Dataset:
-        """Keep what was received and described; the same upload read in the same way is kept once."""
+        """Keep what was received and described; the same upload read in the same way is kept once.
+
+        Raises:
+            StoreError: the disk is full, or cannot be written.
+        """
         dataset_id = _id_of(path, reading)
         target = self.root / dataset_id
         if target.exists():
@@ -164,14 +171,16 @@ class DatasetStore:
             reading.path_key,
             reading.energy_key,
             **asdict(found),
+            named_by_id=True,
         )
-        (path.parent / _DESCRIPTION).write_text(json.dumps(asdict(dataset)), encoding="utf-8")
-        path.parent.chmod(0o755)
-        try:
-            path.parent.rename(target)
-        except OSError:
-            if not target.exists():  # another request has not been faster
-                raise
+        with room_checked(target):
+            (path.parent / _DESCRIPTION).write_text(json.dumps(asdict(dataset)), encoding="utf-8")
+            path.parent.chmod(0o755)
+            try:
+                path.parent.rename(target)
+            except OSError:
+                if not target.exists():  # another request has not been faster
+                    raise
         return self.get(dataset_id)
 
     def _remove_abandoned(self) -> None:
@@ -195,7 +204,8 @@ class DatasetStore:
         return sorted(found, key=lambda d: (d.created, d.id), reverse=True)
 
     def structures(self, dataset_id: str) -> StructureSpool:
-        """Its structures; path ids and sources do not depend on where the store is."""
+        """Its structures. Path ids and sources do not depend on where the store is, except in a set of an
+        earlier version (``Dataset.named_by_id``)."""
         dataset = self.get(dataset_id)
         found = iterate_structures(
             [self.root / dataset_id / dataset.file],
@@ -206,7 +216,19 @@ class DatasetStore:
             unique=True,
             file_format="extxyz",
         )
+        if dataset.named_by_id:
+            found = (_without_place(structure, self.root) for structure in found)
         return StructureSpool(found)
+
+
+def _without_place(structure: LabelledStructure, root: Path) -> LabelledStructure:
+    """The structure, named by id and file of its set: the id tells the paths of two sets apart."""
+    place = f"{root}/"
+    return replace(
+        structure,
+        source=structure.source.removeprefix(place),
+        path_id=structure.path_id.removeprefix(place),
+    )
 
 
 def _id_of(path: Path, reading: DatasetReading) -> str:

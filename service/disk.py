@@ -21,9 +21,15 @@ def room_checked(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if _is_full(error):
             raise StorageError(no_room(path)) from error
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _is_full(error: OSError) -> bool:
+    if isinstance(error, shutil.Error):  # of a whole tree: what each file met with is there as text only
+        return any(f"[Errno {number}]" in str(error) for number in _FULL)
+    return error.errno in _FULL
 
 
 def no_room(path: Path) -> str:

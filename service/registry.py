@@ -15,6 +15,7 @@ from pathlib import Path
 from atomscatter.ensemble import CARD_FILE, Ensemble
 from atomscatter.errors import ModelError
 from service.default_model import embedded_model
+from service.disk import room_checked
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _ACTIVE = "active"
@@ -82,21 +83,24 @@ class ModelRegistry:
         """Copy a model directory into the registry; its id. A model that is there already is left alone, and
         replaced if it is damaged.
 
-        Raises ModelError when the directory holds no valid model.
+        Raises:
+            ModelError: the directory holds no valid model.
+            StoreError: the disk is full, or cannot be written.
         """
         model_id = Ensemble.load(directory).model_id
         target = self.root / model_id
         if _holds(target, model_id):
             return model_id
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
-        try:
-            shutil.copytree(directory, scratch / model_id)
-            if target.exists():
-                target.replace(scratch / "damaged")
-            (scratch / model_id).replace(target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with room_checked(target):
+            self.root.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+            try:
+                shutil.copytree(directory, scratch / model_id)
+                if target.exists():
+                    target.replace(scratch / "damaged")
+                (scratch / model_id).replace(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
         return model_id
 
     @property
@@ -109,15 +113,25 @@ class ModelRegistry:
         return model_id if model_id in self.ids() else self._embedded_id
 
     def activate(self, model_id: str) -> None:
-        """Make a model the active one, for this and later processes. Raises UnknownModelError."""
+        """Make a model the active one, for this and later processes.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            StoreError: the disk is full, or cannot be written; the active model is the same as before.
+        """
         self.directory(model_id)
-        self.root.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=".active-", dir=self.root)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(model_id + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).replace(self.root / _ACTIVE)
+        target = self.root / _ACTIVE
+        with room_checked(target):
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(prefix=".active-", dir=self.root)
+            try:
+                with os.fdopen(handle, "w", encoding="ascii") as file:
+                    file.write(model_id + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(scratch).replace(target)
+            finally:
+                Path(scratch).unlink(missing_ok=True)
 
     def _is_model(self, path: Path) -> bool:
         return bool(_ID.fullmatch(path.name)) and (path / CARD_FILE).is_file()

@@ -147,11 +147,10 @@ class JobRunner:
     def _give_up(self, error: WorkerError) -> None:
         with contextlib.suppress(AtomscatterError, OSError):  # the ledger's disk: the next round tries again
             for job in self._ledger.in_state("running", "cancelling"):
-                reason = (
-                    f"{error}; no answer for {self._patience:.0f} s. Resume the job when the cluster is back"
-                )
-                self._log.error("a job is given up", job=job.id, reason=reason)
-                self._ledger.finish(job.id, "failed" if job.state == "running" else "cancelled", error=reason)
+                self._log.error("a job is given up", job=job.id, reason=str(error))
+                # Without the reason, which names the cluster: users of a service need not know where it is.
+                told = f"no answer of its cluster for {self._patience:.0f} s. Resume the job when it is back"
+                self._ledger.finish(job.id, "failed" if job.state == "running" else "cancelled", error=told)
 
     def look(self) -> None:
         """Note what the active job has written and whether it has ended, else start the next.

@@ -24,6 +24,7 @@ from service.registry import ModelRegistry
 from service.settings import ServeSettings
 from tests.api.conftest import ROOT, as_json, assert_problem, serving
 from tests.ports import unused_port
+from workers.job_runner import JobRunner
 
 
 def test_probes_and_metrics(client, samples):
@@ -285,6 +286,30 @@ def test_a_cluster_that_does_not_answer_is_asked_once_for_all(tmp_path):
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()  # it was asked once
+
+
+def test_where_the_cluster_is_is_for_the_log(tmp_path):
+    """Nobody needs a key for the probe."""
+    address = f"http://127.0.0.1:{unused_port()}"
+    app = create_app(ServeSettings(state=tmp_path, jobs_address=address))
+    service = app.state.service
+    service._runner = JobRunner(service.directory, address)
+
+    async def answer():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/health/jobs")
+
+    with capture_logs() as logs:
+        service._runner.start()
+        found = asyncio.run(answer())
+        service._runner.stop()
+    assert assert_problem(found, 503)["detail"] == (
+        "the cluster of the jobs cannot be used now; the log says why"
+    )
+    told = [entry["reason"] for entry in logs if entry["event"] == "no job could be started now"]
+    assert len(told) == 1
+    assert address in told[0]
 
 
 def test_a_wrong_method_is_told_the_right_ones(client):

@@ -1,20 +1,27 @@
 """A full disk under store, ledger and model: a clear error, nothing lost, and the same command goes on."""
 
 import contextlib
+import dataclasses
+import io
 import shutil
 import time
 
+import httpx
 import numpy as np
 import pytest
 
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import StoreError
 from atomscatter.scattering import Scattering
+from service.datasets import DatasetReading, DatasetStore, describe
+from service.default_model import embedded_model
 from service.feature_store import FeatureStore
 from service.jobs import JobLedger
 from service.ledger import Unit
+from service.registry import ModelRegistry
 from service.report import save_model
 from service.training import FitSettings
+from tests.api.conftest import assert_problem, serving
 from tests.api.test_jobs import chunk_times, ended
 from tests.faults.at_work import featurizing
 from tests.faults.data import training_data
@@ -61,10 +68,11 @@ def remove_all_in(disk):
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def test_a_disk_too_small_for_an_empty_store_is_left_empty(run, local_ray, small_disk):
+@pytest.mark.parametrize("name", ["store", "."])
+def test_a_disk_too_small_for_an_empty_store_is_left_empty(run, local_ray, small_disk, name):
     disk = small_disk("24k")
     with pytest.raises(StoreError, match="no space left"):
-        run(disk / "store")
+        run(disk / name)
     assert list(disk.iterdir()) == []
 
 
@@ -195,3 +203,54 @@ def test_full_under_the_model(times, local_ray, small_disk, tmp_path, injected):
         assert (new / "weights.npz").read_bytes() == expected
         assert (new / "report" / "card.md").exists()
     injected(times, "error names the model, other models stay readable, same command writes it")
+
+
+def test_full_under_a_data_set(larger_file, small_disk):
+    store, reading = DatasetStore(small_disk("8m") / "datasets"), DatasetReading()
+    with store.received(io.BytesIO(larger_file.read_bytes())) as path:
+        found = describe("a.extxyz", path, reading)
+        filler = fill(store.root.parent)
+        with pytest.raises(StoreError, match=r"datasets/[0-9a-f]{16}: no space left \(0\.\d MiB free"):
+            store.add(path, reading, found)
+    assert list(store.root.iterdir()) == []
+    filler.unlink()
+    with store.received(io.BytesIO(larger_file.read_bytes())) as path:
+        assert len(store.structures(store.add(path, reading, found).id)) == found.n_structures
+
+
+@pytest.fixture
+def other_model(tmp_path):
+    """A model that is not the embedded one, with a report, as training leaves it."""
+    other = dataclasses.replace(Ensemble.load(embedded_model()), data_hash="another")
+    other.save(tmp_path / "other")
+    (tmp_path / "other" / "report").mkdir()
+    (tmp_path / "other" / "report" / "parity.png").write_bytes(bytes(5 * PAGE))
+    return tmp_path / "other"
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.9])
+def test_full_under_a_model_that_is_added(other_model, small_disk, fraction):
+    size = int(fraction * pages(other_model)) // 1024
+    registry = ModelRegistry(small_disk(f"{size}k") / "models")
+    with pytest.raises(StoreError, match=r"models/[0-9a-f]{16}: no space left \(\d\.\d MiB free"):
+        registry.add(other_model)
+    assert list(registry.root.iterdir()) == []
+    small_disk("8m")
+    assert registry.load(registry.add(other_model)).data_hash == "another"
+
+
+def test_full_under_the_note_of_the_active_model(other_model, small_disk):
+    """No model answers that a restart would not bring back."""
+    state = small_disk("64m") / "state"
+    model_id = ModelRegistry(state / "models").add(other_model)
+    with serving(state) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
+        before = client.get("/v1/models").json()
+        filler = fill(state.parent)
+        answer = client.post(f"/v1/models/{model_id}/activate")
+        assert "models/active: no space left" in assert_problem(answer, 503)["detail"]
+        assert str(state) not in answer.text
+        assert client.get("/v1/models").json() == before
+        assert list((state / "models").glob(".active-*")) == []
+        filler.unlink()
+        assert client.post(f"/v1/models/{model_id}/activate").json()["active"] == model_id
+    assert ModelRegistry(state / "models").active == model_id

@@ -291,6 +291,35 @@ def test_what_is_no_store_is_left_alone(tmp_path, structures):
     assert (target / "thesis.tex").read_text() == "precious"
 
 
+def test_an_empty_directory_that_is_there_stays_where_it_is(tmp_path, structures, monkeypatch, small_disk):
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert len(FeatureStore.create(".", structures, SCATTERING)) == len(structures)
+    assert Path.cwd() == place
+    expected = sorted(file.relative_to(place) for file in place.rglob("*"))
+    mounted = small_disk("8m")
+    assert len(FeatureStore.create(mounted, structures, SCATTERING)) == len(structures)
+    assert sorted(file.relative_to(mounted) for file in mounted.rglob("*")) == expected
+    with pytest.raises(StoreError, match="exists already"):
+        FeatureStore.create(mounted, structures, SCATTERING)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_to_where_the_store_is_to_be_stays_one(tmp_path, structures, exists):
+    target, link = tmp_path / "scratch" / "x", tmp_path / "features"
+    target.parent.mkdir()
+    if exists:
+        target.mkdir()
+    link.symlink_to(target)
+    store = FeatureStore.create(link, structures, SCATTERING)
+    fill(store)
+    assert link.is_symlink()
+    assert store.path == link
+    assert FeatureStore.open(target).content_hash() == FeatureStore.open(link).content_hash()
+    assert [place.name for place in target.parent.iterdir()] == ["x"]
+
+
 def test_refused_arguments(tmp_path, structures):
     with pytest.raises(StoreError, match="at least one structure"):
         FeatureStore.create(tmp_path / "store", [], SCATTERING)
