@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 from fastapi import File, UploadFile
-from pydantic import BaseModel, Field, FiniteFloat, field_validator
+from pydantic import BaseModel, Field, FiniteFloat
 
 from api import examples
+from atomscatter.channels import atomic_number
 from atomscatter.ensemble import Prediction
+from atomscatter.errors import ConfigError
+from service.jobs import Element
 from service.strict import Strict as Body
 
 # The first bad entry of a list ends its check: a request could have millions of them.
@@ -40,7 +42,9 @@ class Structure(Body):
         Not a validator: one structure that cannot be used should not keep the others from being looked at.
         """
         for i, symbol in enumerate(self.species_at_sites):
-            if atomic_numbers.get(symbol, 0) < 1:
+            try:
+                atomic_number(symbol)
+            except ConfigError:
                 return "/species_at_sites", f"site {i}: {symbol!r} is no chemical element"
         sites, species = len(self.cartesian_site_positions), len(self.species_at_sites)
         if sites != species:
@@ -59,7 +63,7 @@ class Structure(Body):
     def atoms(self) -> Atoms:
         """As ASE Atoms; only where there is no :meth:`problem`."""
         return Atoms(
-            [atomic_numbers[s] for s in self.species_at_sites],
+            [atomic_number(s) for s in self.species_at_sites],
             positions=np.array(self.cartesian_site_positions, dtype=float),
             cell=np.array(self.lattice_vectors, dtype=float),
             pbc=True,
@@ -144,15 +148,8 @@ class VoltageRequest(Body):
     """Structures with different contents of the working ion."""
 
     structures: Structures
-    ion: str = Field("Li", pattern="^[A-Z][a-z]?$", description="Chemical symbol of the working ion.")
+    ion: Element = Field("Li", description="Chemical symbol of the working ion.")
     model: ModelId = None
-
-    @field_validator("ion")
-    @classmethod
-    def _known(cls, symbol: str) -> str:
-        if atomic_numbers.get(symbol, 0) < 1:
-            raise ValueError(f"{symbol!r} is no chemical element")
-        return symbol
 
 
 class PointOut(BaseModel):

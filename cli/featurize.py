@@ -9,6 +9,7 @@ import typer
 
 from cli import options
 from cli.inputs import ReadingOptions, read_inputs, scattering_for
+from service import defaults
 
 
 def featurize(
@@ -60,7 +61,7 @@ def featurize(
             help="Share of the structures (0 to 1) that are featurized again, translated over grids that "
             "stay: from these copies, training learns which features the error of the grids disturbs."
         ),
-    ] = 0.4,
+    ] = defaults.COPIES,
     chunk_rows: Annotated[
         int | None,
         typer.Option(

@@ -96,16 +96,17 @@ def parse_references(text: str | None) -> dict[str, float] | None:
         return None
     from math import isfinite
 
-    from ase.data import atomic_numbers
+    from atomscatter.channels import atomic_number
 
     references: dict[str, float] = {}
     for entry in text.split(","):
-        symbol, separator, number = (part.strip() for part in entry.partition("="))
+        symbol, _, number = (part.strip() for part in entry.partition("="))
         try:
+            atomic_number(symbol)
             energy = float(number)
-        except ValueError:
+        except ValueError:  # of which ConfigError is one
             energy = float("nan")
-        if not separator or atomic_numbers.get(symbol, 0) < 1 or not isfinite(energy):
+        if not isfinite(energy):
             raise ConfigError(f"--references: {entry.strip()!r} is not of the form Element=energy in eV/atom")
         if symbol in references:
             raise ConfigError(f"--references: {symbol} is given twice")

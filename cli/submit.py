@@ -11,6 +11,7 @@ import typer
 from cli import options
 from cli.followed import EXIT_CODES, follow, next_look, report
 from cli.job_access import JobsAddress, State, access
+from service import defaults
 
 HELP = (
     "Start a job, the same as POST /v1/jobs does, and watch it: a bar on a terminal, log lines elsewhere, "
@@ -109,7 +110,10 @@ def featurize(
     ] = None,
     copies: Annotated[
         float | None,
-        _optional("Share of structures, 0 to 1, featurized again elsewhere on the grids. Default: 0.4."),
+        _optional(
+            "Share of structures, 0 to 1, featurized again elsewhere on the grids. "
+            f"Default: {defaults.COPIES:g}."
+        ),
     ] = None,
     file: File = None,
     address: JobsAddress = None,
@@ -128,22 +132,29 @@ def featurize(
 @app.command()
 def train(
     store: Annotated[str | None, _optional("Id of the featurize job.")] = None,
-    folds: Annotated[int | None, _optional("Test folds of relaxation paths. Default: 5.")] = None,
-    bootstraps: Annotated[int | None, _optional("Models per fold. Default: 100.")] = None,
-    max_features: Annotated[
-        int | None, _optional("Largest number of features of a model. Default: 1000.")
+    folds: Annotated[
+        int | None, _optional(f"Test folds of relaxation paths. Default: {defaults.FOLDS}.")
     ] = None,
-    seed: Annotated[int | None, _optional("Root of all random numbers. Default: 0.")] = None,
+    bootstraps: Annotated[int | None, _optional(f"Models per fold. Default: {defaults.BOOTSTRAPS}.")] = None,
+    max_features: Annotated[
+        int | None, _optional(f"Largest number of features of a model. Default: {defaults.MAX_FEATURES}.")
+    ] = None,
+    seed: Annotated[int | None, _optional(f"Root of all random numbers. Default: {defaults.SEED}.")] = None,
     orders: Annotated[str | None, _optional("Scattering orders: 0-2 (default) or 0-1.")] = None,
     selection: Annotated[str | None, _optional("bagged (default) or full.")] = None,
     invariance: Annotated[
-        float | None, _optional("Weight of conditions against the error of the grids. Default: 50.")
+        float | None,
+        _optional(f"Weight of conditions against the error of the grids. Default: {defaults.INVARIANCE:g}."),
     ] = None,
     size_factor: Annotated[
-        float | None, _optional("Size of the models as a multiple of the best for one alone. Default: 1.")
+        float | None,
+        _optional(
+            f"Size of the models as a multiple of the best for one alone. Default: {defaults.SIZE_FACTOR:g}."
+        ),
     ] = None,
     channel_share: Annotated[
-        float | None, _optional("Share of the channels that each bagged model sees. Default: 0.5.")
+        float | None,
+        _optional(f"Share of the channels that each bagged model sees. Default: {defaults.CHANNEL_SHARE:g}."),
     ] = None,
     products: Annotated[
         bool | None,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from service import defaults
 
 
 class Orders(StrEnum):
@@ -25,6 +26,10 @@ class Selection(StrEnum):
     FULL = "full"
 
 
+_ORDERS = Orders(defaults.ORDERS)
+_SELECTION = Selection(defaults.SELECTION)
+
+
 def train(
     store: Annotated[
         list[str],
@@ -34,20 +39,20 @@ def train(
         ),
     ],
     model: Annotated[Path, typer.Option(help="Directory to write the model to.", show_default=False)],
-    folds: Annotated[int, typer.Option(help="Test folds of relaxation paths.", min=2)] = 5,
-    bootstraps: Annotated[int, typer.Option(help="Models per fold.", min=1)] = 100,
+    folds: Annotated[int, typer.Option(help="Test folds of relaxation paths.", min=2)] = defaults.FOLDS,
+    bootstraps: Annotated[int, typer.Option(help="Models per fold.", min=1)] = defaults.BOOTSTRAPS,
     max_features: Annotated[
         int, typer.Option(help="Largest number of features of a model, bias included.", min=1)
-    ] = 1000,
-    seed: Annotated[int, typer.Option(help="Root of all random numbers.", min=0)] = 0,
-    orders: Annotated[Orders, typer.Option(help="Scattering orders to select from.")] = Orders.UP_TO_SECOND,
+    ] = defaults.MAX_FEATURES,
+    seed: Annotated[int, typer.Option(help="Root of all random numbers.", min=0)] = defaults.SEED,
+    orders: Annotated[Orders, typer.Option(help="Scattering orders to select from.")] = _ORDERS,
     selection: Annotated[
         Selection,
         typer.Option(
             help="bagged: bootstrapped paths and random candidates at each step; "
             "full: all candidates, nested 4-fold cross-validation (appendix C of the paper)."
         ),
-    ] = Selection.BAGGED,
+    ] = _SELECTION,
     invariance: Annotated[
         float,
         typer.Option(
@@ -56,7 +61,7 @@ def train(
             "50 and 5,378 structures, by 0.75 with 0.",
             min=0,
         ),
-    ] = 50.0,
+    ] = defaults.INVARIANCE,
     size_factor: Annotated[
         float,
         typer.Option(
@@ -64,7 +69,7 @@ def train(
             "most --max-features. With 5,378 structures averages of larger models (1.5) had lower errors on "
             "larger cells (3 %), higher ones on diffusion (8 %) and of barriers (13 %). 1: the paper's fit.",
         ),
-    ] = 1.0,
+    ] = defaults.SIZE_FACTOR,
     channel_share: Annotated[
         float,
         typer.Option(
@@ -73,14 +78,14 @@ def train(
             "With 5,378 structures errors on diffusion were lower by 6 %, of barriers by 9 %, under strain "
             "by 3 % than with 1, the paper's fit, and those on larger cells higher by 7 %.",
         ),
-    ] = 0.5,
+    ] = defaults.CHANNEL_SHARE,
     products: Annotated[
         bool,
         typer.Option(
             "--products/--no-products",
             help="Whether products at the atoms may be selected, if the stores have them.",
         ),
-    ] = True,
+    ] = defaults.PRODUCTS,
     references: options.References = None,
     workers: options.Workers = None,
     address: options.Address = None,

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError
+from service import defaults
 from service.reading import LabelledStructure
 from service.spacing import evenly
 from service.structure_sequence import StructureSequence
 
-DEFAULT_SHARE = 0.4
+DEFAULT_SHARE = defaults.COPIES
 
 
 def with_translated_copies(

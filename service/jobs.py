@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from atomscatter.channels import HEAVIEST, atomic_number
 from atomscatter.errors import AtomscatterError
+from service import defaults
 from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
 from service.strict import Strict
@@ -59,7 +60,10 @@ class FeaturizeParameters(Strict):
         "data set, first and last among them (of one: the last). Default: all.",
     )
     copies: float = Field(
-        0.4, ge=0, le=1, description="Share of structures to be featurized again, elsewhere on the grids."
+        defaults.COPIES,
+        ge=0,
+        le=1,
+        description="Share of structures to be featurized again, elsewhere on the grids.",
     )
 
     @classmethod
@@ -72,22 +76,30 @@ class TrainParameters(Strict):
     """A model from a store; it goes into the registry."""
 
     store: Id = Field(description="Id of the job that made the features.")
-    folds: int = Field(5, ge=2, le=100, description="Test folds of relaxation paths.")
-    bootstraps: int = Field(100, ge=1, le=1000, description="Models per fold.")
-    max_features: int = Field(1000, ge=1, le=100_000, description="Largest number of features of a model.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Root of all random numbers.")
-    orders: Literal["0-2", "0-1"] = Field("0-2", description="Scattering orders to select from.")
-    selection: Literal["bagged", "full"] = "bagged"
+    folds: int = Field(defaults.FOLDS, ge=2, le=100, description="Test folds of relaxation paths.")
+    bootstraps: int = Field(defaults.BOOTSTRAPS, ge=1, le=1000, description="Models per fold.")
+    max_features: int = Field(
+        defaults.MAX_FEATURES, ge=1, le=100_000, description="Largest number of features of a model."
+    )
+    seed: int = Field(defaults.SEED, ge=0, lt=2**63, description="Root of all random numbers.")
+    orders: Literal["0-2", "0-1"] = Field(defaults.ORDERS, description="Scattering orders to select from.")
+    selection: Literal["bagged", "full"] = defaults.SELECTION
     invariance: float = Field(
-        50.0, ge=0, le=1e9, description="Weight of conditions against the error of the grids."
+        defaults.INVARIANCE, ge=0, le=1e9, description="Weight of conditions against the error of the grids."
     )
     size_factor: float = Field(
-        1.0, gt=0, le=1000, description="Features of a model, as a multiple of the best number for it alone."
+        defaults.SIZE_FACTOR,
+        gt=0,
+        le=1000,
+        description="Features of a model, as a multiple of the best number for it alone.",
     )
     channel_share: float = Field(
-        0.5, gt=0, le=1, description="Share of the channels that each bagged model sees, beyond order 0."
+        defaults.CHANNEL_SHARE,
+        gt=0,
+        le=1,
+        description="Share of the channels that each bagged model sees, beyond order 0.",
     )
-    products: bool = Field(True, description="Whether products at the atoms may be selected.")
+    products: bool = Field(defaults.PRODUCTS, description="Whether products at the atoms may be selected.")
     references: dict[Element, Finite] | None = Field(
         None, description="Energies of the elements in their reference states, eV/atom."
     )
@@ -264,8 +276,7 @@ class JobLedger:
     def in_state(self, *states: State) -> list[Job]:
         """Jobs in one of the states, the oldest first."""
         with self._reading() as connection:
-            marks = ", ".join("?" * len(states))
-            query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY number"
+            query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({_marks(states)}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
 
     def waiting(self, place: str) -> list[Job]:
@@ -381,9 +392,8 @@ class JobLedger:
     def _update(self, job_id: str, assignments: str, *values: Any) -> None:
         with self._transaction() as connection:
             connection.execute(
-                f"UPDATE jobs SET {assignments} WHERE id = ? "
-                "AND state NOT IN ('succeeded', 'failed', 'cancelled')",
-                (*values, job_id),
+                f"UPDATE jobs SET {assignments} WHERE id = ? AND state NOT IN ({_marks(ENDED)})",
+                (*values, job_id, *ENDED),
             )
 
     @contextlib.contextmanager
@@ -399,6 +409,11 @@ class JobLedger:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 yield connection
+
+
+def _marks(values: Sequence[str]) -> str:
+    """Their places in a statement."""
+    return ", ".join("?" * len(values))
 
 
 def _missing_columns(connection: sqlite3.Connection) -> list[str]:

@@ -18,13 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from service.evaluation import Moduli
+from service.report import MEV
 from service.spacing import evenly
 
 Float = NDArray[np.float64]
 
 BLUE, SKY, GREEN, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#7f7f7f"
 DPI = 150
-MEV = 1000.0
 
 
 @dataclass(frozen=True)

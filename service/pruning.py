@@ -67,6 +67,9 @@ class Pruning:
         self._blocks = [c for c in self._blocks if labels[c[0]].order > 0]
         # Positions in the Gram matrix: the columns of all these blocks, and the bias at the end.
         self._columns = np.concatenate([*self._free, *self._blocks])
+        self._n_free = sum(len(columns) for columns in self._free)
+        bounds = self._n_free + np.cumsum([0, *(len(columns) for columns in self._blocks)])
+        self._positions = [np.arange(a, b) for a, b in pairwise(bounds.tolist())]
         self._gram, self._scale = _gram(ensemble, data, self._columns)
         self._order = self._choose()
         weights = np.column_stack([ensemble.weights[:, self._columns], ensemble.bias])
@@ -150,19 +153,14 @@ class Pruning:
 
     def _kept(self, size: int) -> Int:
         """Positions in the Gram matrix of a size; the bias is the last."""
-        n_free = sum(len(columns) for columns in self._free)
-        starts = n_free + np.cumsum([0, *(len(columns) for columns in self._blocks)])
-        positions = [np.arange(starts[b], starts[b + 1]) for b in self._order[:size]]
-        return np.concatenate([np.arange(n_free), *positions, [len(self._columns)]]).astype(np.int64)
+        positions = [self._positions[block] for block in self._order[:size]]
+        return np.concatenate([np.arange(self._n_free), *positions, [len(self._columns)]]).astype(np.int64)
 
     def _choose(self) -> list[int]:
-        n_free = sum(len(columns) for columns in self._free)
-        bounds = n_free + np.cumsum([0, *(len(columns) for columns in self._blocks)])
-        positions = [np.arange(a, b) for a, b in pairwise(bounds.tolist())]
-        free = np.append(np.arange(n_free), len(self._columns))
+        free = np.append(np.arange(self._n_free), len(self._columns))
         mean = np.append(self.ensemble.weights.mean(axis=0)[self._columns], self.ensemble.bias.mean())
         target = self._gram @ (mean / self._scale)
-        return block_order(self._gram, target, positions, free, self._costs)
+        return block_order(self._gram, target, self._positions, free, self._costs)
 
     def _costs(self, chosen: Sequence[int]) -> Float:
         """Grid points of the fields that each block needs beyond those of the blocks chosen before."""

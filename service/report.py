@@ -126,8 +126,11 @@ PROPERTY_HEADERS = ("property", "number", "MAE, folds", "MAE, averaged model")
 
 
 def terminal() -> Console:
-    """Standard output; wide enough to cut nothing where it is a file or a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    """Standard output; wide enough to cut nothing where it is a file or a pipe.
+
+    Text is shown as it is: brackets and colons in the names of files are no markup.
+    """
+    return Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
 
 
 def rich_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -204,7 +207,7 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         f"| training data | {training['n_structures']} structures in {training['n_paths']} paths |",
         f"| labels | {extras.labels} |",
         f"| data hash | `{card['data_hash'][:16]}` |",
-        f"| models | {settings['folds']} folds, {settings['bootstraps']} bootstraps each, "
+        f"| models | {settings['folds']} folds, {_models_per_fold(settings)} each, "
         f"selection {settings['selection']}, orders {settings['orders']}, {_channels(settings)}"
         f"seed {settings['seed']} |",
         f"| features per model ({_size_name(settings)}) | {errors['n_selected_mean']:.0f} ± "
@@ -228,6 +231,14 @@ def card_markdown(card: Mapping[str, Any], extras: CardExtras) -> str:
         lines += [markdown_table(PROPERTY_HEADERS, property_rows(extras.properties))]
     lines += [f"{note}\n" for note in extras.notes]
     return "\n".join(lines)
+
+
+def _models_per_fold(settings: Mapping[str, Any]) -> str:
+    if settings["selection"] == "bagged":
+        return f"{settings['bootstraps']} bootstraps"
+    from service.training import NESTED_SPLITS  # with the kernels, which tables do not need
+
+    return f"{NESTED_SPLITS} nested splits"
 
 
 def _size_name(settings: Mapping[str, Any]) -> str:

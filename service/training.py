@@ -16,6 +16,7 @@ from atomscatter.labels import PRODUCTS
 from atomscatter.resampling import fold_of_new_path, path_folds
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, number_of_channels
+from service import defaults
 from service.differences import differences
 
 if TYPE_CHECKING:
@@ -235,34 +236,34 @@ LARGEST_SIZE_FACTOR = 1000.0
 class FitSettings:
     """How the models are drawn and fitted. Raises ConfigError for a value that cannot work."""
 
-    folds: int = 5
+    folds: int = defaults.FOLDS
     """Test folds."""
-    bootstraps: int = 100
+    bootstraps: int = defaults.BOOTSTRAPS
     """Models for each fold (bagged); without randomisation there are 4."""
-    max_features: int = 1000
+    max_features: int = defaults.MAX_FEATURES
     """Largest number of features M_max, bias included."""
-    seed: int = 0
+    seed: int = defaults.SEED
     """Root of all random numbers."""
-    orders: Orders = "0-2"
+    orders: Orders = defaults.ORDERS
     """Scattering orders of the features that may be chosen."""
-    selection: Selection = "bagged"
+    selection: Selection = defaults.SELECTION
     """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step, of the d that a model sees and
     the bias. ``full``: appendix C of the paper, nested 4-fold cross-validation, all columns at each step."""
-    invariance: float = 50.0
+    invariance: float = defaults.INVARIANCE
     """Weight of invariance: features of translated copies, whose grids stay in the cell, differ from their
     originals by the error of the grids, and each difference d enters the training set as a condition
     (invariance * d) . w = 0. So the fit prefers combinations of features that the grids do not disturb. What
     it costs in accuracy is in benchmarks/results/fit_options.md. 0: the paper's fit."""
-    size_factor: float = 1.0
+    size_factor: float = defaults.SIZE_FACTOR
     """Features of a model, as a multiple of the number M* with the smallest out-of-bag error, at most
     ``max_features``. What larger models than are best alone change is in
     benchmarks/results/fit_options_products.md. 1: the paper's fit."""
-    channel_share: float = 0.5
+    channel_share: float = defaults.CHANNEL_SHARE
     """Share of the channels that a model sees, drawn anew for each model; features of order 0, which carry
     the composition, are seen by all. Products at the atoms are a channel of their own. 0.5 helps on
     diffusion, barriers and under strain and costs on larger cells
     (benchmarks/results/fit_options_products.md). 1: the paper's fit. Without randomisation models see all."""
-    products: bool = True
+    products: bool = defaults.PRODUCTS
     """Whether products at the atoms may be chosen, where the features have some. False: the paper's fit."""
 
     def __post_init__(self) -> None:

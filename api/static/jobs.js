@@ -1,21 +1,14 @@
 // Jobs: upload a training set, start featurize, train or evaluate, and watch what happens.
 
+import { byId, made } from "./elements.js";
 import { get, getText, post, postForm, remove } from "./http.js";
 
-const byId = (id) => document.getElementById(id);
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const SECONDS_BETWEEN_LOOKS = 1;
 const SECONDS_AFTER_TROUBLE = 3;
 const REFUSED = new Set([401, 403]); // another try would be answered in the same way
 const shown = new Map(); // id of a job -> the job as it is shown, the oldest first
 let following = false;
-
-function made(name, text, attributes = {}) {
-  const element = document.createElement(name);
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
 
 const pause = (seconds) => new Promise((resume) => { setTimeout(resume, 1000 * seconds); });
 

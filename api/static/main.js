@@ -2,6 +2,7 @@
 // function from what the service answered; nothing is computed here.
 
 import { lineChart } from "./chart.js";
+import { byId, made } from "./elements.js";
 import { chosenFiles, droppedFiles, nameOf } from "./files.js";
 import { get, getBlob, key, post, postFile, setKey } from "./http.js";
 import { openJobs, startJobs } from "./jobs.js";
@@ -13,17 +14,9 @@ const EXAMPLES = {
   "Three concentrations": "concentrations.extxyz",
 };
 const STEPS = 5; // strains on each side of zero
-const byId = (id) => document.getElementById(id);
-const state = { structures: [], predictions: [], frame: 0, model: null, turn: 0, strainTurn: 0 };
+const state = { structures: [], predictions: [], frame: 0, model: null, turn: 0, strainTurn: 0, modelTurn: 0 };
 
 // Text
-
-function made(name, text, attributes = {}) {
-  const element = document.createElement(name);
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
 
 function formula(structure) {
   const counts = new Map();
@@ -58,7 +51,7 @@ function complain(problem) {
 
 // Predictions
 
-// files: [{ path, content }], in the order of the series.
+// files: [{ path, content }], in the order of the series; a content may still be on its way.
 async function predictFiles(files) {
   const turn = ++state.turn, status = byId("status");
   const title = files.length > 1 ? `${files.length} files` : nameOf(files[0].path);
@@ -87,7 +80,7 @@ async function fromEach(files, route, name) {
   const found = [];
   for (const { path, content } of files) {
     try {
-      found.push(...(await postFile(route, nameOf(path), content))[name]);
+      found.push(...(await postFile(route, nameOf(path), await content))[name]);
     } catch (problem) {
       if (files.length > 1) problem.message = `${path}: ${problem.message}`;
       throw problem;
@@ -282,16 +275,29 @@ function modulusText(found, n) {
 
 async function drawModels() {
   const { active, models } = await get("/v1/models");
-  state.model = active;
   byId("footer-model").textContent = active;
   byId("models").replaceChildren(...models.map((id) =>
     made("option", id === active ? `${id} (active)` : id, { value: id })));
   byId("models").value = active;
-  await drawModel(active);
+  await chooseModel(active);
 }
 
-async function drawModel(id) {
-  const model = await get(`/v1/models/${id}`);
+// Until the service has answered, there is no card: that of another model would be taken for this one's.
+async function chooseModel(id) {
+  const turn = ++state.modelTurn, status = byId("model-status");
+  status.textContent = "";
+  byId("activate").hidden = true;
+  for (const part of ["card", "reports"]) byId(part).replaceChildren();
+  try {
+    const model = await get(`/v1/models/${id}`);
+    if (turn === state.modelTurn) drawModel(model); // else another one was chosen in the meantime
+  } catch (problem) {
+    if (turn === state.modelTurn) status.textContent = problem.message;
+  }
+}
+
+function drawModel(model) {
+  state.model = model.id;
   byId("activate").hidden = model.active;
   if (model.active) byId("elements").textContent = `The model knows ${model.species.join(" and ")}.`;
   const errors = model.training.errors;
@@ -310,7 +316,7 @@ async function drawModel(id) {
   const images = [["parity", "Parity"], ["learning_curves", "Learning curves"]].map(([name, title]) => {
     const card = made("div", undefined, { class: "card" });
     const image = made("img", undefined, { alt: title });
-    getBlob(`/v1/models/${id}/report/${name}`).then(
+    getBlob(`/v1/models/${model.id}/report/${name}`).then(
       (blob) => { image.src = URL.createObjectURL(blob); },
       () => card.remove(), // training left no such plot
     );
@@ -324,9 +330,9 @@ async function drawModel(id) {
 async function activate() {
   const status = byId("model-status");
   try {
-    await post(`/v1/models/${byId("models").value}/activate`);
+    await post(`/v1/models/${state.model}/activate`);
     await drawModels();
-    status.textContent = "It is active now.";
+    status.textContent ||= "It is active now."; // if nothing is wrong with it
   } catch (problem) {
     status.textContent = problem.message;
   }
@@ -385,8 +391,8 @@ function start() {
   });
   for (const [title, file] of Object.entries(EXAMPLES)) {
     const button = made("button", title, { type: "button", class: "button light" });
-    button.addEventListener("click", async () =>
-      predictFiles([{ path: file, content: await (await fetch(`/static/examples/${file}`)).blob() }]));
+    button.addEventListener("click", () =>
+      predictFiles([{ path: file, content: getBlob(`/static/examples/${file}`) }]));
     byId("examples").append(button);
   }
   takeDrops(byId("drop"));
@@ -409,7 +415,7 @@ function start() {
     if (byId("strain-chart").childElementCount) drawStrain(); // a curve that is shown follows the slider
   });
   byId("run-strain").addEventListener("click", drawStrain);
-  byId("models").addEventListener("change", ({ target }) => drawModel(target.value));
+  byId("models").addEventListener("change", ({ target }) => chooseModel(target.value));
   byId("activate").addEventListener("click", activate);
   startJobs();
   addEventListener("key-needed", askForKey);

@@ -44,7 +44,17 @@ def test_plots_that_are_not_there(client):
 
 @pytest.mark.parametrize(
     "name",
-    ["main.js", "http.js", "chart.js", "viewer.js", "files.js", "style.css", "vendor/3Dmol-min.js"],
+    [
+        "main.js",
+        "http.js",
+        "chart.js",
+        "viewer.js",
+        "files.js",
+        "jobs.js",
+        "elements.js",
+        "style.css",
+        "vendor/3Dmol-min.js",
+    ],
 )
 def test_the_page_has_its_files(client, name):
     assert client.get(f"/static/{name}").status_code == 200

@@ -3,6 +3,7 @@
 Skipped where there is no chromium (apt-get install chromium).
 """
 
+import dataclasses
 import io
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from atomscatter.ensemble import Ensemble
 from service.api_keys import new_key
 from service.default_model import embedded_model
+from service.registry import ModelRegistry
 from tests.api.conftest import ROOT, serving
 from tests.ports import unused_port
 
@@ -89,6 +91,25 @@ def test_an_example_is_predicted_and_shown(page):
         assert time.monotonic() < deadline, "nothing was drawn in 3D"
         page.wait_for_timeout(100)
     page.screenshot(path=SCREENSHOTS / "structure.png", full_page=True)
+
+
+def test_an_example_that_does_not_come_is_complained_about(page):
+    page.route("**/static/examples/**", lambda route: route.fulfill(status=503))
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    expect(page.locator("#problem")).to_have_text("The server answered 503.")
+
+
+def test_a_late_example_does_not_replace_a_newer_one(page):
+    held = []
+    page.route("**/examples/migration-path.extxyz", lambda route: held.append(route))
+    page.get_by_role("button", name="Migration path").click()
+    expect(page.locator("#status")).to_have_text("Reading…")
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    expect(page.locator("#status")).to_contain_text("one-structure.extxyz: 1 predicted in")
+    with page.expect_response("**/v1/structures/file"):
+        held[0].continue_()
+    page.wait_for_timeout(500)  # enough to draw it
+    expect(page.locator("#status")).to_contain_text("one-structure.extxyz: 1 predicted in")
 
 
 def test_the_strain_curve_gives_a_bulk_modulus(page):
@@ -263,6 +284,54 @@ def test_the_model_page(page):
         expect_a_picture(page.get_by_alt_text(title))
     expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
     page.screenshot(path=SCREENSHOTS / "model.png", full_page=True)
+
+
+@pytest.fixture
+def two_models(browser, tmp_path):
+    """The Model page of a service with a second model, the second model's directory and its id."""
+    another = dataclasses.replace(Ensemble.load(embedded_model()), data_hash="another")
+    another.save(tmp_path / "another")
+    registry = ModelRegistry(tmp_path / "state" / "models")
+    model_id = registry.add(tmp_path / "another")
+    with serving(tmp_path / "state") as (_, url):
+        found = browser.new_page()
+        found.set_default_timeout(30_000)
+        found.goto(f"{url}/#model")
+        expect(found.locator("#card")).to_contain_text(Ensemble.load(embedded_model()).model_id)
+        yield found, registry.directory(model_id), model_id
+        found.close()
+
+
+def test_a_model_that_cannot_be_read_shows_why_and_no_card(two_models):
+    page, directory, model_id = two_models
+    (directory / "weights.npz").write_bytes(b"damaged")
+    page.locator("#models").select_option(model_id)
+    expect(page.locator("#model-status")).to_contain_text(f"model {model_id} is damaged")
+    expect(page.locator("#card")).to_be_empty()
+    expect(page.locator("#reports")).to_be_empty()
+    expect(page.get_by_role("button", name="Make it the active one")).to_be_hidden()
+
+
+def test_the_card_and_what_is_activated_are_the_model_that_was_chosen_last(two_models):
+    page, _, model_id = two_models
+    active, held = page.locator("#models").input_value(), []
+    page.route(f"**/v1/models/{model_id}", lambda route: route.continue_() if held else held.append(route))
+    page.locator("#models").select_option(model_id)
+    expect(page.locator("#card")).to_be_empty()
+    page.locator("#models").select_option(active)
+    expect(page.locator("#card")).to_contain_text(active)
+    with page.expect_response(f"**/v1/models/{model_id}") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(500)  # enough to draw it
+    expect(page.locator("#card")).to_contain_text(active)
+    expect(page.get_by_role("button", name="Make it the active one")).to_be_hidden()
+    page.locator("#models").select_option(model_id)
+    expect(page.locator("#card")).to_contain_text(model_id)
+    page.get_by_role("button", name="Make it the active one").click()
+    expect(page.locator("#model-status")).to_have_text("It is active now.")
+    expect(page.locator("#footer-model")).to_have_text(model_id)
+    expect(page.locator("#card")).to_contain_text(model_id)
 
 
 def test_the_description_of_the_api_is_shown(page):

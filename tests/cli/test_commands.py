@@ -217,6 +217,16 @@ def test_info(workplace: Workplace) -> None:
     assert Ensemble.load(workplace.model).model_id in run("info", workplace.model).stdout
 
 
+def test_names_with_brackets_are_shown_whole(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # short names fit into the tables
+    ase.io.write("relax[final].xyz", bulk("Si", cubic=True), format="extxyz")
+    assert "relax[final].xyz" in run("predict", "--model", workplace.model, "relax[final].xyz").stdout
+    shutil.copytree(workplace.model, "model[2]")
+    assert "model[2]" in run("info", "model[2]").stdout
+
+
 def test_info_counts_no_damaged_units(workplace: Workplace, tmp_path: Path) -> None:
     shutil.copytree(workplace.store, tmp_path / "store")
     units = json.loads(run("info", workplace.store, "--json").stdout)["units done"].split(" of ")[1]

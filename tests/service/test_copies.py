@@ -1,21 +1,14 @@
 """Translated copies: same energy and path, moved as a whole, marked with their original."""
 
-import inspect
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from atomscatter.errors import ConfigError
 from atomscatter.scattering import Scattering
-from cli.featurize import featurize as featurize_command
-from cli.train import train as train_command
-from service.copies import DEFAULT_SHARE, with_translated_copies
+from service.copies import with_translated_copies
 from service.feature_store import FeatureStore
-from service.jobs import FeaturizeParameters, TrainParameters
 from service.reading import LabelledStructure
-from service.training import FitSettings
 
 
 @pytest.fixture
@@ -63,14 +56,3 @@ def test_store_knows_the_originals_and_its_hash_depends_on_them(tmp_path, struct
     np.testing.assert_array_equal(store.originals, [-1] * 12 + [0, 6, 11])
     rows[12].copy_of = 1
     assert FeatureStore.create(tmp_path / "b", rows, scattering).data_hash != store.data_hash
-
-
-def test_commands_and_jobs_have_the_defaults_of_the_library():
-    assert inspect.signature(featurize_command).parameters["copies"].default == DEFAULT_SHARE
-    of_train = inspect.signature(train_command).parameters
-    assert of_train["invariance"].default == FitSettings().invariance
-    assert of_train["size_factor"].default == FitSettings().size_factor
-    assert of_train["channel_share"].default == FitSettings().channel_share
-    assert FeaturizeParameters(dataset="0" * 16).copies == DEFAULT_SHARE
-    job, settings = TrainParameters(store="0" * 16).model_dump(), asdict(FitSettings())
-    assert {name: job[name] for name in settings} == settings

@@ -13,6 +13,7 @@ from ase.build import bulk
 
 from atomscatter.errors import DataError
 from service import report
+from service.default_model import embedded_model
 from service.evaluation import Errors, PropertyErrors
 
 ERRORS = Errors("large states", 84, np.array([0.010, 0.014]), np.array([0.008, 0.009]), 0.25)
@@ -47,6 +48,25 @@ def test_plus_minus(mean: float, std: float, text: str) -> None:
 def test_markdown_table() -> None:
     text = report.markdown_table(("set", "n\n(eV)"), [["  part", "1"]])
     assert text.splitlines() == ["| set | n (eV) |", "| --- | ---: |", "| &nbsp;&nbsp;part | 1 |"]
+
+
+def test_names_of_files_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console = report.terminal()
+    console.print(report.rich_table("in relax[1]", ("file",), [["relax[final].xyz"], ["a:smiley:.xyz"]]))
+    console.print("model in models[2]")
+    shown = capsys.readouterr().out
+    for name in ("in relax[1]", "relax[final].xyz", "a:smiley:.xyz", "model in models[2]"):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("selection", "models"),
+    [("bagged", "5 folds, 100 bootstraps each"), ("full", "5 folds, 4 nested splits each")],
+)
+def test_a_card_says_how_many_models_there_are(selection: str, models: str) -> None:
+    card = report.read_card(embedded_model())
+    card["training"]["settings"]["selection"] = selection
+    assert f"| models | {models}, selection {selection}" in report.card_markdown(card, report.CardExtras())
 
 
 def test_json_is_strict(tmp_path: Path) -> None:
