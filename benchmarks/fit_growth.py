@@ -193,7 +193,7 @@ def growth(fit, whole):
     for columns in (1870, 935):
         add("columns (500 features)", fit.with_columns(columns), max_features=500)
     for batch in (25, 5):
-        add("models", fit, batch=batch)
+        add("models in a batch", fit, batch=batch)
     return rows
 
 

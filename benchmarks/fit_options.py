@@ -360,12 +360,12 @@ def read_study(given: argparse.Namespace) -> Study:
     return Study(data, sets, {"paths": data.features, **features}, settings)
 
 
-def page(rows, about, study: Study) -> str:
+def page(name: str, rows, about, study: Study) -> str:
     config, settings = study.data.scattering_config, study.settings
     products = config.get("products")
     products_note = "of five" if products is None else "of five, and products as a sixth"
     moved = [[row["fit"], *(1000 * m for m in row["moves"].values())] for row in rows if "moves" in row]
-    return f"""# Changes of the fit, each alone
+    return f"""# Changes of the fit, each alone: {name}
 
 Rows made last: {machine_line(about)}
 A row is made by the command at the end with its name after `--options`; the other rows of the same data stay.
@@ -376,7 +376,8 @@ A row is made by the command at the end with its name after `--options`; the oth
 groups).
 Mean ± standard deviation over the folds. {PARENTS_NOTE} {LABELS_NOTE}
 
-Invariance 0, without products at the atoms: the paper's fit.
+Invariance 0, without products at the atoms: the paper's fit. Invariance {FitSettings.invariance:g}, half of
+the channels, with products: the package's default.
 Ridge: penalty by cross validation over whole paths within each training set (peer_fits.py). Columns "of a
 tenth of the models": those that this share of the models of a fold, fitted by the paper's recipe, has chosen;
 for ridge on them, the folds that set its penalty took part in that choice.
@@ -448,7 +449,7 @@ def main() -> None:
         about = machine("ray", "numba")
         shown = [rows[option] for option in OPTIONS if option in rows]
         data = {"machine": about, "of": same, "rows": shown}
-        write_results(given.name, page(shown, about, study), data, given.results)
+        write_results(given.name, page(given.name, shown, about, study), data, given.results)
 
 
 if __name__ == "__main__":

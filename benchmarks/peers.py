@@ -256,6 +256,27 @@ of our own.
 
 # --------------------------------------------------------------------------- tables
 
+OF_PEERS = f"""Bagged OLS: our own fit
+(number of models and of columns that each one chose), composition as one more column. "Larger": each model
+has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "Its fit":
+bagged OLS whose models see half of the channels each, products at the atoms being one; without conditions of
+invariance. "Integrals": our features without these products, of the paper's kind. "And times composition":
+besides the integrals, those of order 0 and 1 times c - 1/2 and times its square, where c is the share of
+lithium. "The paper's 3740": its own width and number of scales. "Inner": DScribe's average of the expansion
+coefficients before their products are taken. "Of each species": sums over the atoms of each species apart.
+POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion. Cutoffs: 5 Angstrom, of SOAP
+of each species 4, unless said. Transform: precision of our own, and origin of its grids (atoms: they move
+with them; cell: they stand still)."""
+OF_SCAN = """soap-A-nN-lL-rR-sS: SOAP of DScribe, averaged as A says (inner: the expansion coefficients,
+before their products are taken; outer: the products; species: the products, for the atoms of each species
+apart), N radial functions, angular numbers up to L, cutoff R and Gaussians of S Angstrom.
+snap-chem-jJ-rR-si1: bispectrum components of LAMMPS, explicit in the neighbours' species, 2 J_max = J, cutoff
+R Angstrom, radii of both species alike. pod-A.B.C-D.E-rR-inI: descriptors of LAMMPS with A, B and C radial
+functions of two, three and four bodies, angular degrees D and E of the last two, between I and R Angstrom."""
+OF_TRANSFORMS = """Bagged: our own fit (number of models and of columns that each one chose), composition as
+one more column; without conditions of invariance. "And": besides the default, without products at the atoms.
+Transform: precision, and origin of the grids (atoms: they move with them; cell: they stand still)."""
+
 
 def fit_settings(options):
     """What rows of one table have in common."""
@@ -277,7 +298,7 @@ def rows_to_keep(found, known, options):
     return kept
 
 
-def report(name, title, rows, options):
+def report(name, title, legend, rows, options):
     timings = [folder / "peers_timing.json" for folder in (options.out, RESULTS)]
     seconds = json.loads(next(file for file in timings if file.exists()).read_text())["seconds"]
     about = machine(*PACKAGES)
@@ -294,17 +315,10 @@ Paths are predicted by the fold that did not train on them (the same steps as fo
 each fold. {PARENTS_NOTE} {LABELS_NOTE}
 
 Ridge: penalty by cross validation over whole paths within each training set, columns scaled to equal variance
-or all alike, whichever is better there; the energy of each species is not penalised. Bagged OLS: our own fit
-(number of models and of columns that each one chose), composition as one more column. "Larger": each model
-has {LARGER:g} times as many columns as are best for it alone (`--size-factor`). "Its fit":
-bagged OLS whose models see half of the channels each, products at the atoms being one; without conditions of
-invariance. "Integrals": our features without these products. "And times composition": besides the integrals,
-those of order 0 and 1 times c - 1/2 and times its square, where c is the share of lithium. "Inner": DScribe's
-average of the expansion coefficients before their products are taken. "Of each species": sums over the atoms
-of each species apart. POD: two- to four-body descriptors of LAMMPS, as in the atomic cluster expansion.
-Transform: precision of our own, and origin of its grids (atoms: they move with them; cell: they stand still).
+or all alike, whichever is better there; the energy of each species is not penalised.
+{legend}
 Seconds: `peers.py --timing`, one core; of several transforms side by side, the sum, though they could share
-fields.
+fields; of some of our columns, those of all.
 
 RMSE, meV/atom
 
@@ -330,7 +344,7 @@ Properties, and cost
     write_results(name, markdown, data, options.out)
 
 
-def run_all(known, name, title, options):
+def run_all(known, name, title, legend, options):
     """Run peers one after the other; the results are written after each and replace its old ones."""
     if unknown := set(options.peers or ()) - set(known):
         raise SystemExit(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -348,7 +362,7 @@ def run_all(known, name, title, options):
             rows.sort(key=lambda row: (row["steps"], list(known).index(row["peer"])))
             print(f"{label}, {steps} steps: {time.perf_counter() - begin:.0f} s", flush=True)
             print(error_table([row], "rmse", LEADING), flush=True)
-            report(name, title, rows, options)
+            report(name, title, legend, rows, options)
 
 
 def main():
@@ -376,12 +390,12 @@ def main():
     options.cache.mkdir(parents=True, exist_ok=True)
     if options.scan:
         settings = {descriptor.name: Peer(descriptor, "ridge") for descriptor in scan()}
-        return run_all(settings, "peers_scan", "Settings of the peers, with ridge regression", options)
+        title = "Settings of the peers, with ridge regression"
+        return run_all(settings, "peers_scan", title, OF_SCAN, options)
     if options.transforms:
-        return run_all(
-            dict(transforms()), "transform_options", "Changes of the transform, each alone", options
-        )
-    return run_all(peers(), "peers", "Peers on the same folds", options)
+        title = "Changes of the transform, each alone"
+        return run_all(dict(transforms()), "transform_options", title, OF_TRANSFORMS, options)
+    return run_all(peers(), "peers", "Peers on the same folds", OF_PEERS, options)
 
 
 if __name__ == "__main__":
