@@ -33,9 +33,10 @@ def extend(
     Models that draw a new path keep their features and get new weights; the others stay as they are.
     """
     from atomscatter.ensemble import Ensemble
+    from service.evaluation import MEV
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
-    from service.report import MEV, plus_minus, replace_model, require_model_place
+    from service.report import plus_minus, replace_model, require_model_place
     from workers.extend import extend as run
 
     configure_logging(options.verbosity(quiet, verbose))

@@ -38,10 +38,11 @@ def prune(
     The kept features' weights are fitted to what the model predicts from all of them; uncertainties are kept.
     """
     from atomscatter.ensemble import Ensemble
+    from service.evaluation import MEV
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
     from service.pruning import Pruning
-    from service.report import MEV, replace_model, require_model_place
+    from service.report import replace_model, require_model_place
     from service.training import training_data
 
     configure_logging(options.verbosity(quiet, verbose))

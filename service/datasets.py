@@ -82,8 +82,9 @@ class Dataset:
     n_atoms: int
     elements: tuple[str, ...]
     named_by_id: bool = False
-    """Whether its structures' sources and path ids begin with its id. Those of earlier versions, without this
-    field, begin with the absolute path of its directory: stores and models were made with these names."""
+    """Whether the sources of its structures, and path ids that no key gave, begin with its id. Those of
+    earlier versions, without this field, begin with the absolute path of its directory: stores and models
+    were made with these names."""
 
 
 def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
@@ -217,18 +218,14 @@ class DatasetStore:
             file_format="extxyz",
         )
         if dataset.named_by_id:
-            found = (_without_place(structure, self.root) for structure in found)
+            found = (self._named_by_id(structure, dataset) for structure in found)
         return StructureSpool(found)
 
-
-def _without_place(structure: LabelledStructure, root: Path) -> LabelledStructure:
-    """The structure, named by id and file of its set: the id tells the paths of two sets apart."""
-    place = f"{root}/"
-    return replace(
-        structure,
-        source=structure.source.removeprefix(place),
-        path_id=structure.path_id.removeprefix(place),
-    )
+    def _named_by_id(self, structure: LabelledStructure, dataset: Dataset) -> LabelledStructure:
+        """The structure, named by id and file of its set: the id tells the paths of two sets apart."""
+        place = f"{self.root}/"
+        path_id = structure.path_id if dataset.path_key else structure.path_id.removeprefix(place)
+        return replace(structure, source=structure.source.removeprefix(place), path_id=path_id)
 
 
 def _id_of(path: Path, reading: DatasetReading) -> str:

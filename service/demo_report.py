@@ -14,6 +14,7 @@ from atomscatter.ensemble import Ensemble
 from service import plots, report
 from service.demo_data import LABELS, LABELS_NOTE, PARENTS_NOTE
 from service.evaluation import (
+    MEV,
     Errors,
     Evaluated,
     Moduli,
@@ -23,7 +24,6 @@ from service.evaluation import (
     errors_of,
     modulus_errors,
 )
-from service.report import MEV
 from service.training import TrainingReport
 
 NOTES = (

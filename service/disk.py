@@ -23,7 +23,13 @@ def room_checked(path: Path) -> Iterator[None]:
     except OSError as error:
         if _is_full(error):
             raise StorageError(no_room(path)) from error
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][2])  # of the first of its files, which it names
+    return error.strerror or str(error)
 
 
 def _is_full(error: OSError) -> bool:

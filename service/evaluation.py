@@ -18,6 +18,7 @@ from service.reading import LabelledStructure, naming
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+MEV = 1000.0  # meV in an eV
 _ROWS = 256  # structures whose features are in memory at a time
 
 
@@ -181,9 +182,9 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
 
     def errors(predicted: Any) -> dict[str, float]:
         return {
-            "rmse": 1000 * rmse(predicted, energies),
-            "mae": 1000 * mae(predicted, energies),
-            "max_error": 1000 * float(np.max(np.abs(predicted - energies))),
+            "rmse": MEV * rmse(predicted, energies),
+            "mae": MEV * mae(predicted, energies),
+            "max_error": MEV * float(np.max(np.abs(predicted - energies))),
         }
 
     folds = [errors(predicted) for predicted in evaluated.folds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atomscatter.channels import Channel, channel_species
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError
 from service.datasets import Dataset
@@ -41,14 +42,15 @@ def require_inputs(
 
 
 def _model(state: StateDirectory, model_id: str | None, active: Ensemble | None) -> Ensemble:
-    if model_id is None and active is not None:
+    if active is not None and model_id in (None, active.model_id):
         return active
     registry = state.registry()
-    return registry.load(model_id or registry.active)
+    return Ensemble.load(registry.directory(model_id or registry.active))
 
 
 def _require_elements(dataset: Dataset, ensemble: Ensemble) -> None:
-    known = ensemble.scattering.species
+    # Not of its transform, whose kernels take a second to load.
+    known = channel_species(Channel(c["name"], c["weights"]) for c in ensemble.scattering_config["channels"])
     foreign = [symbol for symbol in dataset.elements if symbol not in known]
     if foreign:
         raise ConfigError(

@@ -242,17 +242,11 @@ class JobLedger:
             KeyReusedError: the key came with another type or other parameters.
             QueueFullError: ``max_queued`` jobs wait, and this would be a new one.
         """
-        text = json.dumps(parameters, sort_keys=True, allow_nan=False)
-        digest = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
+        digest = _request_hash(kind, parameters)
         text = json.dumps({**parameters, **(defaults or {})}, sort_keys=True, allow_nan=False)
         with self._transaction() as connection:
-            if key is not None:
-                query = "SELECT id, request_hash FROM jobs WHERE key = ?"
-                known = connection.execute(query, (key,)).fetchone()
-                if known is not None:
-                    if known[1] != digest:
-                        raise KeyReusedError("this Idempotency-Key was used for another request")
-                    return _one(connection, known[0]), False
+            if (known := _known(connection, key, digest)) is not None:
+                return known, False
             _require_room(connection, max_queued)
             job_id = secrets.token_hex(8)
             connection.execute(
@@ -261,6 +255,11 @@ class JobLedger:
                 (job_id, kind, text, _now(), key, digest, place),
             )
             return _one(connection, job_id), True
+
+    def known(self, kind: str, parameters: dict[str, Any], key: str | None) -> Job | None:
+        """The job that this request has made before. Raises KeyReusedError, as :meth:`submit`."""
+        with self._reading() as connection:
+            return _known(connection, key, _request_hash(kind, parameters))
 
     def get(self, job_id: str) -> Job:
         """A job. Raises UnknownIdError."""
@@ -409,6 +408,22 @@ class JobLedger:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 yield connection
+
+
+def _request_hash(kind: str, parameters: dict[str, Any]) -> str:
+    text = json.dumps(parameters, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
+
+
+def _known(connection: sqlite3.Connection, key: str | None, request_hash: str) -> Job | None:
+    """The job that came with the key. Raises KeyReusedError if it came with another request."""
+    query = "SELECT id, request_hash FROM jobs WHERE key = ?"
+    found = None if key is None else connection.execute(query, (key,)).fetchone()
+    if found is None:
+        return None
+    if found[1] != request_hash:
+        raise KeyReusedError("this Idempotency-Key was used for another request")
+    return _one(connection, found[0])
 
 
 def _marks(values: Sequence[str]) -> str:

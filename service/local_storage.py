@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import zarr.abc.store
@@ -81,29 +81,34 @@ class LocalStorage:
     def create(self, files: Mapping[str, bytes]) -> None:
         """Make the directory with its first files; it appears complete or not at all.
 
-        An empty one that is there already stays where it is, and gets the files in their order: it may be
-        mounted, or somebody's working directory. A link stays one.
+        One that is there already stays where it is, as it may be mounted, or somebody's working directory: it
+        gets the files in their order, and what an interrupted call for the same ones left there is completed.
+        A link stays one.
         """
-        if not self.is_empty():
+        with room_checked(self._root):
+            root = self._root.resolve()
+            if not root.exists():
+                self._appear(root, files)
+                return
+        there = self.names() if root.is_dir() else list(files)
+        if set(files) <= set(there) or any(files.get(name) != self.read(name) for name in there):
             raise StoreError(
                 f"{self._root}: exists already and is not a feature store, or its ledger was deleted"
             )
-        with room_checked(self._root):
-            root = self._root.resolve()
-            stays = root.exists()
-            root.parent.mkdir(parents=True, exist_ok=True)
-            # Inside one that stays: what is around it may be another disk, or not ours to write to.
-            draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root if stays else root.parent))
-            try:
-                draft.chmod(0o777 & ~_umask())
-                for name, content in files.items():
-                    LocalStorage(draft).write(name, content)
-                if stays:
-                    _move_files(draft, root, files)
-                else:
-                    draft.rename(root)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        for name, content in files.items():
+            self.write(name, content)
+
+    def _appear(self, root: Path, files: Mapping[str, bytes]) -> None:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+        try:
+            draft.chmod(0o777 & ~_umask())
+            for name, content in files.items():
+                LocalStorage(draft).write(name, content)
+            draft.rename(root)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
 
     @contextlib.contextmanager
     def only_writer(self) -> Iterator[Callable[[], None]]:
@@ -148,13 +153,6 @@ class LocalStorage:
         # Left by a process that was killed while it wrote under a temporary name.
         for file in self._root.rglob(f"*{_PARTIAL}"):
             file.unlink(missing_ok=True)
-
-
-def _move_files(source: Path, target: Path, names: Iterable[str]) -> None:
-    """Move files from one directory of a disk to another, in this order."""
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).rename(target / name)
 
 
 def _nothing_to_fear() -> None:

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from service.evaluation import Moduli
-from service.report import MEV
+from service.evaluation import MEV, Moduli
 from service.spacing import evenly
 
 Float = NDArray[np.float64]

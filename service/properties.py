@@ -147,7 +147,8 @@ def voltages(structures: Sequence[Atoms], predictions: Sequence[Prediction], ion
             "which a voltage needs"
         )
     x = np.array([ion_content(atoms, ion) for atoms in structures])
-    _check_host(structures, ion, is_given=x.min() == 0)
+    if x.any():  # else it is the ion that is missing
+        _check_host(structures, ion, is_given=x.min() == 0)
     curve = voltage_curve(x, known)
     # The references enter each fold like the mean: shift by the difference of the energies per atom.
     mean = np.array([p.energy_per_atom for p in predictions])
@@ -183,9 +184,8 @@ def _check_host(structures: Sequence[Atoms], ion: str, is_given: bool) -> None:
     hosts = [reduced_formula(Atoms([s for s in atoms.symbols if s != ion])) for atoms in structures]
     for index, host in enumerate(hosts):
         if host != hosts[0]:
-            raise DataError(
-                f"structure {index} has the host {host}, the first has {hosts[0]}; a voltage needs one host"
-            )
+            differ = f"without {ion}, structure {index} is {host} and the first {hosts[0]}"
+            raise DataError(f"{differ}; a voltage needs one host")
     if not is_given and len(set(structures[0].symbols) - {ion}) > 1:
         raise DataError(
             f"there is no structure without {ion}; a voltage needs the energy of the host {hosts[0]}"

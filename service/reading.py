@@ -21,7 +21,7 @@ from service.unusable import UnusableError
 
 NOT_PERIODIC = "is not periodic in all three directions"
 NO_ENERGY = "has no energy"
-_OF_ONE_IMAGE = ("CONTCAR", "POSCAR", "OUTCAR", "vasprun.xml", "XDATCAR")  # in a folder of VASP, best first
+_IMAGE_OF_VASP = ("CONTCAR", "POSCAR")  # the one structure of a calculation's folder, best first
 _FULL = 0.999  # occupancy, with the digits that files leave out
 
 
@@ -180,8 +180,8 @@ def iterate_structures(
 def images_of(paths: Sequence[Path]) -> list[Path]:
     """The files to read when each directory holds the images of a migration path.
 
-    They are those that :func:`read_structures` takes; but of the files that VASP has of each image, in a
-    folder of its own, only one: the CONTCAR, which is relaxed, or else the POSCAR.
+    They are those that :func:`read_structures` takes; but of a folder with a CONTCAR, which is relaxed, only
+    that, and else of one with a POSCAR only that: VASP has a folder for each image, with much else in it.
     """
     files: list[Path] = []
     for path in paths:
@@ -193,15 +193,14 @@ def images_of(paths: Sequence[Path]) -> list[Path]:
 def _one_of_each_image(files: Sequence[Path]) -> list[Path]:
     from ase.io.formats import get_compression  # as above
 
-    plain = {file: file.with_name(get_compression(file.name)[0]) for file in files}
-    there = set(plain.values())
+    names = {file: get_compression(file.name)[0] for file in files}
+    there = {(file.parent, name) for file, name in names.items()}
 
-    def has_better(file: Path) -> bool:
-        name = plain[file].name
-        better = _OF_ONE_IMAGE[: _OF_ONE_IMAGE.index(name)] if name in _OF_ONE_IMAGE else ()
-        return any(file.with_name(other) in there for other in better)
+    def is_image(file: Path) -> bool:
+        image = next((name for name in _IMAGE_OF_VASP if (file.parent, name) in there), names[file])
+        return names[file] == image
 
-    return [file for file in files if not has_better(file)]
+    return [file for file in files if is_image(file)]
 
 
 def _expand(paths: Sequence[Path]) -> tuple[list[Path], list[BadStructure]]:

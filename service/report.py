@@ -28,7 +28,7 @@ from rich.table import Table
 from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
 from atomscatter.errors import DataError, ModelError
 from service.disk import room_checked
-from service.evaluation import Errors, PropertyErrors
+from service.evaluation import MEV, Errors, PropertyErrors
 
 if TYPE_CHECKING:
     from service import plots
@@ -38,7 +38,6 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 REPORT_DIRECTORY = "report"
-MEV = 1000.0  # meV in an eV
 
 
 # Tables

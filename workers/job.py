@@ -176,8 +176,8 @@ class _Run:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         errors = {
-            "rmse_mev_per_atom": 1000 * float(np.mean([f.rmse for f in report.folds])),
-            "mae_mev_per_atom": 1000 * float(np.mean([f.mae for f in report.folds])),
+            "rmse_mev_per_atom": evaluation.MEV * float(np.mean([f.rmse for f in report.folds])),
+            "mae_mev_per_atom": evaluation.MEV * float(np.mean([f.mae for f in report.folds])),
         }
         return {"model": model_id, **errors}
 

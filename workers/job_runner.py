@@ -149,7 +149,10 @@ class JobRunner:
             for job in self._ledger.in_state("running", "cancelling"):
                 self._log.error("a job is given up", job=job.id, reason=str(error))
                 # Without the reason, which names the cluster: users of a service need not know where it is.
-                told = f"no answer of its cluster for {self._patience:.0f} s. Resume the job when it is back"
+                told = (
+                    f"its cluster could not be used for {self._patience:.0f} s; the log says why. "
+                    "Resume the job when it can be"
+                )
                 self._ledger.finish(job.id, "failed" if job.state == "running" else "cancelled", error=told)
 
     def look(self) -> None:

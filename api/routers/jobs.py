@@ -129,10 +129,12 @@ async def submit(
     body: JobRequest, service: ServiceOf, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobOut:
     """Accept a job; it is on disk when this answers, and survives the end of the server."""
-    await run_in_threadpool(require_inputs, service.directory, body.parameters, service.active.ensemble)
-    parameters, defaults = body.parameters.model_dump(mode="json"), {}
+    active, parameters, defaults = service.active, body.parameters.model_dump(mode="json"), {}
     if isinstance(body.parameters, EvaluateParameters) and body.parameters.model is None:
-        defaults["model"] = service.active.id  # of this server: --model may have set it
+        defaults["model"] = active.id  # of this server: --model may have set it
+    known = await run_in_threadpool(service.jobs.known, body.type, parameters, idempotency_key)
+    if known is None:  # else it was accepted, whatever has changed since
+        await run_in_threadpool(require_inputs, service.directory, body.parameters, active.ensemble)
     with _asking_to_come_back():
         job, _ = await run_in_threadpool(
             service.jobs.submit,

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import math
+import shutil
 import signal
 import threading
 import time
@@ -365,6 +366,18 @@ def test_a_data_set_of_other_elements_is_not_evaluated(working):
         found = assert_problem(client.post("/v1/jobs", json=wanted), 422)
         assert "contains Cl, Na; known elements" in found["detail"]
     assert client.get("/v1/jobs").json() == before
+
+
+def test_a_request_of_before_gives_its_job_even_if_it_could_not_be_accepted_now(working, place):
+    client, content = working[1], training_set(n_paths=1)[0]
+    dataset = client.post("/v1/datasets", files={"file": ("a.extxyz", content)}).json()["id"]
+    key = {"Idempotency-Key": "of-before"}
+    first = submit(client, "evaluate", {"dataset": dataset}, **key)
+    ended(client, first)
+    shutil.rmtree(place / "datasets" / dataset)
+    assert submit(client, "evaluate", {"dataset": dataset}, **key) == first
+    body = {"type": "evaluate", "parameters": {"dataset": dataset}}
+    assert_problem(client.post("/v1/jobs", json=body), 404)
 
 
 def test_bad_data_sets(working, upload):

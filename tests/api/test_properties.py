@@ -79,10 +79,10 @@ def test_voltage_curve_over_compositions(client, samples):
     assert len(found["structure_x"]) == len(samples)
 
 
-def test_a_voltage_curve_needs_one_host(client, samples):
+def test_a_voltage_curve_needs_the_working_ion(client, samples):
     body = {"structures": [as_json(samples[0]), as_json(samples[-1])], "ion": "Na"}
     answer = assert_problem(client.post("/v1/properties/voltage-curve", json=body), 422)
-    assert "a voltage needs one host" in answer["detail"]
+    assert "the working ion" in answer["detail"]
 
 
 def test_radial_distribution_is_that_of_the_library(client, samples):

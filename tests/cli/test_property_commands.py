@@ -119,7 +119,7 @@ def test_rdf(tmp_path):
         (("barrier", ONE), "at least two"),
         (("barrier", MANY), "one composition"),
         (("voltage", PATH, "--ion", "Na"), "working ion"),
-        (("voltage", MANY, "--ion", "Na"), "one host"),
+        (("voltage", MANY, "--ion", "Na"), "working ion"),
         (("rdf", PATH), "one structure"),
         (("bulk-modulus", ONE, "--model", "nowhere"), "nowhere"),
         (("bulk-modulus", "nothing.cif"), "nothing.cif"),

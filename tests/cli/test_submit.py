@@ -98,7 +98,7 @@ def test_a_job_that_is_followed_fails_when_its_cluster_stays_away(tmp_path):
             time.sleep(0.2)
     failed = ledger.get(job.id)
     assert failed.state == "failed"
-    assert failed.error.startswith("no answer of its cluster for 0 s. Resume the job")
+    assert failed.error.startswith("its cluster could not be used for 0 s; the log says why. Resume the job")
     assert ledger.resume(job.id).state == "queued"
 
 

@@ -69,11 +69,15 @@ def remove_all_in(disk):
 
 
 @pytest.mark.parametrize("name", ["store", "."])
-def test_a_disk_too_small_for_an_empty_store_is_left_empty(run, local_ray, small_disk, name):
+def test_a_disk_too_small_for_an_empty_store(run, local_ray, small_disk, name):
     disk = small_disk("24k")
     with pytest.raises(StoreError, match="no space left"):
         run(disk / name)
-    assert list(disk.iterdir()) == []
+    assert not FeatureStore.is_at(disk / name)
+    assert name == "." or list(disk.iterdir()) == []
+    small_disk("8m")
+    run(disk / name)
+    assert FeatureStore.is_at(disk / name)
 
 
 @times(1, 3)

@@ -36,6 +36,7 @@ from cli import featurize, submit, train
 from service.copies import DEFAULT_SHARE
 from service.jobs import FeaturizeParameters, TrainParameters
 from service.training import FitSettings
+from workers.train import train as train_of_library
 
 def of(command):
     return {{name: p.default for name, p in inspect.signature(command).parameters.items()}}
@@ -46,7 +47,7 @@ def help_of(name):
 job = FeaturizeParameters(dataset="0" * 16)
 print(json.dumps({{
     "settings": asdict(FitSettings()),
-    "train": [of(train.train), TrainParameters(store="0" * 16).model_dump()],
+    "train": [of(train.train), of(train_of_library), TrainParameters(store="0" * 16).model_dump()],
     "copies": [of(featurize.featurize)["copies"], job.copies, DEFAULT_SHARE],
     "help": [help_of("train"), help_of("featurize")],
 }}, default=str))

@@ -245,6 +245,11 @@ def test_other_path_ids_are_named_when_nothing_else_differs(store, structures):
         store.require_same(structures, SCATTERING)
 
 
+def test_the_same_data_in_another_order_are_refused_as_such(store, structures):
+    with pytest.raises(StoreError, match="the same in another order; name the files in that of the store"):
+        store.require_same(structures[::-1], SCATTERING)
+
+
 def test_more_or_fewer_data_are_refused(store, structures):
     with pytest.raises(StoreError, match="22 structures there, 21 now"):
         store.require_same(structures[:-1], SCATTERING)
@@ -303,6 +308,21 @@ def test_an_empty_directory_that_is_there_stays_where_it_is(tmp_path, structures
     assert sorted(file.relative_to(mounted) for file in mounted.rglob("*")) == expected
     with pytest.raises(StoreError, match="exists already"):
         FeatureStore.create(mounted, structures, SCATTERING)
+
+
+def test_a_store_that_was_begun_in_a_directory_is_completed(tmp_path, structures):
+    whole, begun = tmp_path / "whole", tmp_path / "begun"
+    FeatureStore.create(whole, structures, SCATTERING)
+    (begun / "features").mkdir(parents=True)
+    for name in ("zarr.json", "features/zarr.json"):
+        shutil.copy(whole / name, begun / name)
+    (begun / "zarr.json.0123.partial").write_text("half")
+    FeatureStore.create(begun, structures, SCATTERING)
+    files = [file.relative_to(whole) for file in whole.rglob("*") if file.is_file()]
+    assert all((begun / file).read_bytes() == (whole / file).read_bytes() for file in files)
+    (begun / "ledger" / "files.json").unlink()
+    with pytest.raises(StoreError, match="exists already"):
+        FeatureStore.create(begun, structures[1:], SCATTERING)
 
 
 @pytest.mark.parametrize("exists", [True, False])

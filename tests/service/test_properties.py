@@ -32,10 +32,15 @@ def test_a_host_of_one_element_may_be_left_out():
     ("formation_energies", "words"),
     [
         ({"LiCoO2": -1.75}, "without Li; a voltage needs the energy of the host CoO2"),
-        ({"CoO2": -1.0, "LiMn2O4": -1.9}, "structure 1 has the host MnO2, the first has CoO2"),
-        ({"LiSi": -0.1, "LiGe": -0.1}, "structure 1 has the host Ge, the first has Si"),
+        ({"CoO2": -1.0, "LiMn2O4": -1.9}, "without Li, structure 1 is MnO2 and the first CoO2"),
+        ({"LiSi": -0.1, "LiGe": -0.1}, "without Li, structure 1 is Ge and the first Si"),
     ],
 )
 def test_energies_of_other_hosts_are_not_compared(formation_energies, words):
     with pytest.raises(DataError, match=words):
         voltages_of(formation_energies)
+
+
+def test_a_wrong_ion_is_no_matter_of_hosts():
+    with pytest.raises(DataError, match="contains the working ion"):
+        voltages_of({"LiSi": -0.1, "LiGe": -0.1}, ion="Na")

@@ -141,6 +141,8 @@ def test_images_of_a_vasp_calculation(tmp_path):
         "00/OUTCAR",
         "01/POSCAR",
         "01/CONTCAR",
+        "01/CONTCAR.bak",
+        "01/POSCAR.vasp",
         "02/POSCAR.gz",
         "02/CONTCAR.gz",
         "03/POSCAR",
@@ -149,6 +151,7 @@ def test_images_of_a_vasp_calculation(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, frame(energy=None), format="vasp")
     (tmp_path / "03/CONTCAR").touch()  # of a calculation that has just begun
+    (tmp_path / "01/vasp.out").write_text("running on 2 total cores")
     found = [path.relative_to(tmp_path).as_posix() for path in images_of([tmp_path])]
     assert found == ["00/POSCAR", "01/CONTCAR", "02/CONTCAR.gz", "2.vasp", "03/POSCAR", "10.vasp"]
     named = [tmp_path / "01/POSCAR", tmp_path / "nowhere"]

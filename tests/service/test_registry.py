@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from atomscatter.errors import ConfigError, ModelError
+from atomscatter.errors import ConfigError, ModelError, StoreError
 from service.api_keys import ApiKeys, new_key
 from service.default_model import embedded_model
 from service.registry import ModelRegistry
@@ -34,6 +34,14 @@ def test_a_damaged_model_is_not_added(tmp_path):
     with pytest.raises(ModelError):
         registry.add(damaged)
     assert not list((tmp_path / "models").glob("*"))
+
+
+def test_a_model_that_cannot_be_copied_names_the_file(tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(embedded_model(), model)
+    (model / "note").symlink_to("nowhere")
+    with pytest.raises(StoreError, match=r"No such file or directory: '.*/model/note'$"):
+        ModelRegistry(tmp_path / "models").add(model)
 
 
 def test_an_active_model_that_is_gone_is_the_embedded_one(tmp_path):

@@ -133,7 +133,7 @@ def test_a_job_that_was_given_up_can_be_cancelled_again(between, state, job, mon
     look_until(runner, lambda: between.asked)
     monkeypatch.setattr(between, "away", True)
     look_until(runner, lambda: ledger.get(job.id).has_ended)
-    told = "no answer of its cluster for 1 s. Resume the job when it is back"
+    told = "its cluster could not be used for 1 s; the log says why. Resume the job when it can be"
     assert ledger.get(job.id).error == told, "and not where the cluster is"
     monkeypatch.setattr(between, "away", False)
     ledger.resume(job.id)

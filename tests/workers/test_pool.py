@@ -4,6 +4,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import workers.pool
@@ -61,14 +62,14 @@ def make_actor_factory(**options):
 
         def fail_or_die(self, x, folder):
             """Of the units of one process, in threads: 2 fails, and then 1 kills the process."""
-            marker = Path(folder) / "failed"
+            process = Path(folder) / "process"
             if x == 2:
-                marker.touch()
+                process.write_text(str(os.getpid()))
                 raise DataError("two is not wanted")
-            while x == 1 and not marker.exists():
+            while x == 1 and not process.exists():
                 time.sleep(0.01)
             if x == 1:
-                time.sleep(0.5)  # for the answer of the other
+                time.sleep(3)  # for the answer of the other
                 os.kill(os.getpid(), signal.SIGKILL)
             return x
 
@@ -163,7 +164,11 @@ def test_an_exception_keeps_its_cause_when_its_worker_is_dead(tmp_path):
     """While the first result is looked at, the process fails with one unit and dies of another."""
 
     def on_result(unit, result):
-        time.sleep(3)
+        process, deadline = tmp_path / "process", time.monotonic() + 60
+        while not (pid := process.read_text() if process.exists() else "") or psutil.pid_exists(int(pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)  # until Ray knows
 
     units = {i: (i, str(tmp_path)) for i in range(6)}
     make_actor = make_actor_factory(max_concurrency=3)
