@@ -27,7 +27,7 @@ class ReadingOptions:
     path_per_file: bool = False
     energy_key: str | None = None
     vacuum: float | None = None
-    skip_bad: bool = False
+    skip_bad: bool | None = None  # None: the command needs all of them
 
 
 def read_inputs(
@@ -75,10 +75,9 @@ def read_inputs(
     for problem in bad:
         typer.echo(f"{problem}{_advice(problem.reason)}", err=True)
     if bad and not options.skip_bad:
+        way_out = "" if options.skip_bad is None else " (--skip-bad goes on with the good ones)"
         typer.echo(
-            f"{len(bad)} bad and {len(structures)} good structures; nothing was done "
-            "(--skip-bad goes on with the good ones).",
-            err=True,
+            f"{len(bad)} bad and {len(structures)} good structures; nothing was done{way_out}.", err=True
         )
         raise typer.Exit(2)
     if not structures:

@@ -129,6 +129,7 @@ def test_a_cell_that_is_too_large_for_the_grids(command: str, tmp_path: Path, sm
     assert result.exit_code == 2
     assert "large.extxyz, structure 1: cell of 10.86 x" in result.stderr
     assert "1 bad and 2 good structures; nothing was done" in result.stderr
+    assert ("--skip-bad" in result.stderr) == (command != "barrier"), "only what has the option names it"
     assert result.stdout == ""
     if command == "barrier":
         return
