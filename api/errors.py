@@ -23,7 +23,8 @@ from atomscatter.errors import (
     WorkerError,
 )
 from service.datasets import UnknownIdError
-from service.jobs import PARAMETERS, JobStateError, KeyReusedError
+from service.job_parameters import PARAMETERS
+from service.jobs import JobStateError, KeyReusedError
 from service.registry import UnknownModelError, UnusableModelError
 from service.state import StateDirectory
 from service.uploads import UnsupportedUploadError, UploadError

@@ -13,7 +13,7 @@ from api import examples
 from atomscatter.channels import atomic_number
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import ConfigError
-from service.jobs import Element
+from service.job_parameters import Element
 from service.strict import Strict as Body
 
 # The first bad entry of a list ends its check: a request could have millions of them.

@@ -24,7 +24,7 @@ import psutil
 from common import RESULTS, machine, machine_line, table, write_results
 
 from atomscatter.scattering import Scattering
-from service.copies import DEFAULT_SHARE
+from service import defaults
 from service.training import FitSettings, TrainingData
 from workers.train import train_on
 
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=370)
     parser.add_argument("--columns", type=int, default=3740, help="features, without the bias")
     parser.add_argument(
-        "--copies", type=float, default=DEFAULT_SHARE, help="translated copies per structure, if synthetic"
+        "--copies", type=float, default=defaults.COPIES, help="translated copies per structure, if synthetic"
     )
     parser.add_argument("--bootstraps", type=int, default=100)
     parser.add_argument("--max-features", type=int, default=1000)

@@ -39,7 +39,7 @@ from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.resampling import bootstrap_weights, model_rng
 from atomscatter.scattering import Scattering
 from atomscatter.selection import number_drawn, squared_errors
-from service.copies import DEFAULT_SHARE
+from service import defaults
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
 from service.feature_store import FeatureStore
 from service.path_steps import rows_of_steps
@@ -249,7 +249,7 @@ def thinned(data: TrainingData, steps: int) -> TrainingData:
     part = rows_of(data, rows_of_steps(data.path_ids, steps))
     if data.differences is None:
         return part
-    conditions = evenly(len(data.differences), round(DEFAULT_SHARE * len(part.energies)))
+    conditions = evenly(len(data.differences), round(defaults.COPIES * len(part.energies)))
     return replace(
         part,
         differences=data.differences[conditions],
@@ -389,7 +389,7 @@ one invariant that differ in the power q only enter together. Of channels: each 
 multiple of the number that is best for it alone.
 The default: the package's, invariance {FitSettings.invariance:g} and a channel share of
 {FitSettings.channel_share:g}, trained on so many steps of each path, evenly spaced, first and last included,
-and {DEFAULT_SHARE:g} times as many conditions of invariance; errors are over all structures. Ends: of each
+and {defaults.COPIES:g} times as many conditions of invariance; errors are over all structures. Ends: of each
 path, the first structure counts so often in the fit, and the last.
 
 RMSE, meV/atom

@@ -27,8 +27,10 @@ from atomscatter.gram import packed_bytes, weighted_grams
 from atomscatter.resampling import path_folds
 from atomscatter.scattering import Scattering
 from cli.inputs import scattering_for
-from service.copies import DEFAULT_SHARE, with_translated_copies
-from service.feature_store import ChunkWriter, FeatureStore, chunk_name
+from service import defaults
+from service.chunks import ChunkWriter, chunk_name
+from service.copies import with_translated_copies
+from service.feature_store import FeatureStore
 from service.ledger import Ledger, Unit
 from service.reading import iterate_structures
 from service.spool import StructureSpool
@@ -356,7 +358,7 @@ def measure_training(counts=(2000, 6000)):
 
 
 def _measure_fit(count):
-    data = synthetic(count, count // PATH, Scattering().n_features, DEFAULT_SHARE)
+    data = synthetic(count, count // PATH, Scattering().n_features, defaults.COPIES)
     settings = FitSettings()
     row_order, offsets, compositions = sort_by_path(data, len(data.differences))
     columns = np.arange(data.features.shape[1])
@@ -406,7 +408,7 @@ def measure_training_data(counts=(1000, 2000)):
 def _store(count):
     """What training needs of a feature store; the features, in chunks like those of one, in memory."""
     scattering = Scattering()
-    originals = np.concatenate([np.full(count, -1), np.arange(round(DEFAULT_SHARE * count))])
+    originals = np.concatenate([np.full(count, -1), np.arange(round(defaults.COPIES * count))])
     n = len(originals)
     features = np.random.default_rng(0).random((n, scattering.n_features))
     paths = [f"path {i // PATH}" for i in range(count)]

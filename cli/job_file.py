@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atomscatter.errors import ConfigError
-from service.jobs import PARAMETERS, JobType
+from service.job_parameters import PARAMETERS, JobType
 
 
 class JobFile(BaseModel):

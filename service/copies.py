@@ -20,11 +20,9 @@ from service.reading import LabelledStructure
 from service.spacing import evenly
 from service.structure_sequence import StructureSequence
 
-DEFAULT_SHARE = defaults.COPIES
-
 
 def with_translated_copies(
-    structures: Sequence[LabelledStructure], share: float = DEFAULT_SHARE, seed: int = 0
+    structures: Sequence[LabelledStructure], share: float = defaults.COPIES, seed: int = 0
 ) -> Sequence[LabelledStructure]:
     """The structures, followed by copies of an even selection of them, each moved by a random vector.
 

@@ -342,18 +342,13 @@ def _why_there_is_none(storage: Storage) -> str:
 
 def _first_difference(there: Digests, now: Digests, structures: Sequence[LabelledStructure]) -> str:
     n = min(len(there), len(now))
-    if hash_of(there[_order(there)]) == hash_of(now[_order(now)]):
+    if sorted(map(bytes, there)) == sorted(map(bytes, now)):
         return "they are the same in another order; name the files in that of the store"
     different = np.flatnonzero((there[:n] != now[:n]).any(axis=1))
     if not different.size:
         return f"the first {n} are the same"
     row = int(different[0])
     return f"the first that differs is number {row} ({structures[row].place})"
-
-
-def _order(digests: Digests) -> NDArray[np.int64]:
-    """Rows sorted, whatever by."""
-    return np.lexsort(digests.T)
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -6,7 +6,7 @@ from atomscatter.channels import Channel, channel_species
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError
 from service.datasets import Dataset
-from service.jobs import EvaluateParameters, FeaturizeParameters, TrainParameters
+from service.job_parameters import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.path_steps import require_steps
 from service.state import StateDirectory
 

@@ -1,6 +1,6 @@
-"""Jobs of the service: what may be asked for, and the ledger that remembers it.
+"""The ledger of jobs.
 
-The ledger is an SQLite file in WAL mode. A job that was acknowledged is on disk; every change is one
+It is an SQLite file in WAL mode. A job that was acknowledged is on disk; every change is one
 transaction, so a killed process leaves the state before or after it. States: queued -> running -> succeeded,
 failed or cancelled; "cancelling" between the wish and the end of the process.
 """
@@ -12,118 +12,20 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, field_validator
-
-from atomscatter.channels import HEAVIEST, atomic_number
 from atomscatter.errors import AtomscatterError
-from service import defaults
 from service.datasets import UnknownIdError
 from service.sqlite import connect, explained
-from service.strict import Strict
 
-
-def _of_an_element(symbol: str) -> str:
-    """The symbol; ConfigError, a ValueError, if no element has it."""
-    atomic_number(symbol)
-    return symbol
-
-
-Id = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Element = Annotated[str, Field(pattern="^[A-Z][a-z]?$"), AfterValidator(_of_an_element)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-JobType = Literal["featurize", "train", "evaluate"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
 MAX_ATTEMPTS = 3
 """A job whose process disappears is tried again, this many times in all."""
-
-
-class FeaturizeParameters(Strict):
-    """Features of a data set into a store, whose id is that of the job."""
-
-    dataset: Id = Field(description="Id of the data set.")
-    beta: float | None = Field(None, ge=0.2, le=2, description="Width of the wavelets, Angstrom.")
-    scales: int | None = Field(None, ge=1, le=8, description="Number of scales.")
-    precision: Literal["single", "double"] = Field("single", description="Of the fields.")
-    products: bool = Field(True, description="Whether to compute products at the atoms, too.")
-    steps: int | None = Field(
-        None,
-        ge=1,
-        lt=2**31,
-        description="Of each relaxation path at most so many structures, evenly spaced in the order of the "
-        "data set, first and last among them (of one: the last). Default: all.",
-    )
-    copies: float = Field(
-        defaults.COPIES,
-        ge=0,
-        le=1,
-        description="Share of structures to be featurized again, elsewhere on the grids.",
-    )
-
-    @classmethod
-    def stored(cls, parameters: Mapping[str, Any]) -> FeaturizeParameters:
-        """Of a job in the ledger: requests from before there were products say nothing of them."""
-        return cls.model_validate({"products": False, **parameters})
-
-
-class TrainParameters(Strict):
-    """A model from a store; it goes into the registry."""
-
-    store: Id = Field(description="Id of the job that made the features.")
-    folds: int = Field(defaults.FOLDS, ge=2, le=100, description="Test folds of relaxation paths.")
-    bootstraps: int = Field(defaults.BOOTSTRAPS, ge=1, le=1000, description="Models per fold.")
-    max_features: int = Field(
-        defaults.MAX_FEATURES, ge=1, le=100_000, description="Largest number of features of a model."
-    )
-    seed: int = Field(defaults.SEED, ge=0, lt=2**63, description="Root of all random numbers.")
-    orders: Literal["0-2", "0-1"] = Field(defaults.ORDERS, description="Scattering orders to select from.")
-    selection: Literal["bagged", "full"] = defaults.SELECTION
-    invariance: float = Field(
-        defaults.INVARIANCE, ge=0, le=1e9, description="Weight of conditions against the error of the grids."
-    )
-    size_factor: float = Field(
-        defaults.SIZE_FACTOR,
-        gt=0,
-        le=1000,
-        description="Features of a model, as a multiple of the best number for it alone.",
-    )
-    channel_share: float = Field(
-        defaults.CHANNEL_SHARE,
-        gt=0,
-        le=1,
-        description="Share of the channels that each bagged model sees, beyond order 0.",
-    )
-    products: bool = Field(defaults.PRODUCTS, description="Whether products at the atoms may be selected.")
-    references: dict[Element, Finite] | None = Field(
-        None, description="Energies of the elements in their reference states, eV/atom."
-    )
-
-    @field_validator("references", mode="before")
-    @classmethod
-    def _no_more_than_elements(cls, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > HEAVIEST:
-            raise ValueError(f"{len(given)} energies; there are {HEAVIEST} elements")
-        return given
-
-
-class EvaluateParameters(Strict):
-    """Errors of a model on a data set."""
-
-    dataset: Id = Field(description="Id of the data set.")
-    model: Id | None = Field(None, description="Id of the model. Default: the active one.")
-
-
-PARAMETERS: dict[str, type[FeaturizeParameters | TrainParameters | EvaluateParameters]] = {
-    "featurize": FeaturizeParameters,
-    "train": TrainParameters,
-    "evaluate": EvaluateParameters,
-}
 
 
 class KeyReusedError(AtomscatterError):
@@ -245,7 +147,7 @@ class JobLedger:
         digest = _request_hash(kind, parameters)
         text = json.dumps({**parameters, **(defaults or {})}, sort_keys=True, allow_nan=False)
         with self._transaction() as connection:
-            if (known := _known(connection, key, digest)) is not None:
+            if key is not None and (known := _known(connection, key, digest)) is not None:
                 return known, False
             _require_room(connection, max_queued)
             job_id = secrets.token_hex(8)
@@ -258,6 +160,8 @@ class JobLedger:
 
     def known(self, kind: str, parameters: dict[str, Any], key: str | None) -> Job | None:
         """The job that this request has made before. Raises KeyReusedError, as :meth:`submit`."""
+        if key is None:
+            return None
         with self._reading() as connection:
             return _known(connection, key, _request_hash(kind, parameters))
 
@@ -415,10 +319,10 @@ def _request_hash(kind: str, parameters: dict[str, Any]) -> str:
     return hashlib.sha256(f"{kind} {text}".encode()).hexdigest()
 
 
-def _known(connection: sqlite3.Connection, key: str | None, request_hash: str) -> Job | None:
+def _known(connection: sqlite3.Connection, key: str, request_hash: str) -> Job | None:
     """The job that came with the key. Raises KeyReusedError if it came with another request."""
     query = "SELECT id, request_hash FROM jobs WHERE key = ?"
-    found = None if key is None else connection.execute(query, (key,)).fetchone()
+    found = connection.execute(query, (key,)).fetchone()
     if found is None:
         return None
     if found[1] != request_hash:

@@ -90,13 +90,21 @@ class LocalStorage:
             if not root.exists():
                 self._appear(root, files)
                 return
-        there = self.names() if root.is_dir() else list(files)
-        if set(files) <= set(there) or any(files.get(name) != self.read(name) for name in there):
+        if not root.is_dir() or not self._was_begun(files):
             raise StoreError(
                 f"{self._root}: exists already and is not a feature store, or its ledger was deleted"
             )
         for name, content in files.items():
             self.write(name, content)
+
+    def _was_begun(self, files: Mapping[str, bytes]) -> bool:
+        """Whether the directory is empty, or holds a part of these files and nothing else."""
+        # One level first: what holds something else may hold millions of files.
+        parts = {name.partition("/")[0] for name in files}
+        if any(e.name not in parts and not e.name.endswith(_PARTIAL) for e in self._root.iterdir()):
+            return False
+        there = self.names()
+        return set(there) < set(files) and all(self.read(name) == files[name] for name in there)
 
     def _appear(self, root: Path, files: Mapping[str, bytes]) -> None:
         root.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from service import evaluation
 from service.copies import with_translated_copies
 from service.feature_store import FeatureStore
 from service.job_files import JobFiles, JobRequest, JobStatus
-from service.jobs import EvaluateParameters, FeaturizeParameters, TrainParameters
+from service.job_parameters import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.logs import configure_logging
 from service.path_steps import with_steps
 from service.progress import Advance, increments, progress

@@ -16,7 +16,8 @@ import structlog
 from atomscatter.errors import ConfigError, DataError, WorkerError
 from service.datasets import DatasetReading, describe
 from service.job_inputs import require_inputs
-from service.jobs import PARAMETERS, Job
+from service.job_parameters import PARAMETERS
+from service.jobs import Job
 from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
 from service.uploads import UploadError

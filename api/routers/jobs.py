@@ -18,15 +18,8 @@ from api.errors import PROBLEM
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
-from service.jobs import (
-    EvaluateParameters,
-    FeaturizeParameters,
-    Job,
-    JobType,
-    QueueFullError,
-    State,
-    TrainParameters,
-)
+from service.job_parameters import EvaluateParameters, FeaturizeParameters, JobType, TrainParameters
+from service.jobs import Job, QueueFullError, State
 from service.strict import Strict
 
 router = APIRouter(

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from cli.featurize import featurize as featurize_command
 from cli.train import train as train_command
 from service import defaults
-from service.copies import DEFAULT_SHARE
-from service.jobs import FeaturizeParameters, TrainParameters
+from service.copies import with_translated_copies
+from service.job_parameters import FeaturizeParameters, TrainParameters
 from service.training import FitSettings
 from workers.train import train
 
@@ -33,8 +33,8 @@ from dataclasses import asdict
 from service import defaults
 vars(defaults).update({OTHERS!r})
 from cli import featurize, submit, train
-from service.copies import DEFAULT_SHARE
-from service.jobs import FeaturizeParameters, TrainParameters
+from service.copies import with_translated_copies
+from service.job_parameters import FeaturizeParameters, TrainParameters
 from service.training import FitSettings
 from workers.train import train as train_of_library
 
@@ -48,7 +48,7 @@ job = FeaturizeParameters(dataset="0" * 16)
 print(json.dumps({{
     "settings": asdict(FitSettings()),
     "train": [of(train.train), of(train_of_library), TrainParameters(store="0" * 16).model_dump()],
-    "copies": [of(featurize.featurize)["copies"], job.copies, DEFAULT_SHARE],
+    "copies": [of(featurize.featurize)["copies"], job.copies, of(with_translated_copies)["share"]],
     "help": [help_of("train"), help_of("featurize")],
 }}, default=str))
 """
@@ -64,7 +64,7 @@ def test_commands_and_jobs_have_the_defaults_of_the_library():
     for found in (job, defaults_of(train_command), defaults_of(train)):
         assert {name: found[name] for name in settings} == settings
     copies = FeaturizeParameters(dataset="0" * 16).copies
-    assert copies == defaults_of(featurize_command)["copies"] == DEFAULT_SHARE
+    assert copies == defaults_of(featurize_command)["copies"] == defaults_of(with_translated_copies)["share"]
 
 
 def test_a_default_is_changed_in_one_place():

@@ -9,15 +9,8 @@ from pydantic import ValidationError
 
 from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
-from service.jobs import (
-    MAX_ATTEMPTS,
-    FeaturizeParameters,
-    JobLedger,
-    JobStateError,
-    KeyReusedError,
-    QueueFullError,
-    TrainParameters,
-)
+from service.job_parameters import FeaturizeParameters, TrainParameters
+from service.jobs import MAX_ATTEMPTS, JobLedger, JobStateError, KeyReusedError, QueueFullError
 
 CLUSTER = "http://head:8265"
 

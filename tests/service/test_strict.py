@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.schemas import BulkModulusRequest, PredictionsRequest
-from service.jobs import TrainParameters
+from service.job_parameters import TrainParameters
 
 GOOD = {
     "lattice_vectors": [[10.0, 0, 0], [0, 10.0, 0], [0, 0, 10.0]],
