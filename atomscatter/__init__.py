@@ -21,8 +21,16 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: the compiled kernels take seconds to import, which `--help` should not pay.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("atomscatter")
     if name not in _HOMES:
         raise AttributeError(f"module 'atomscatter' has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -9,22 +9,26 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from atomscatter.client import Client
-from atomscatter.ensemble import Ensemble
+from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import ConfigError
 
 
 class ScatteringCalculator(Calculator):
     """Energies of a trained ensemble, on this machine or of a running service, as an ASE calculator.
 
-    ``results`` holds ``energy`` (eV, of the cell), and what belongs to it: ``uncertainty`` (eV/atom, standard
-    deviation over the models), ``energies_by_fold`` (eV, of the cell, shape (n_folds,)),
-    ``extrapolating`` and ``extrapolation_score``. There are no forces and no stress: asking for them raises
-    ``ase.calculators.calculator.PropertyNotImplementedError``.
+    The energy (eV, of the cell) is also the free energy. What else belongs to it, above all its uncertainty,
+    is :attr:`prediction`. There are no forces and no stress: asking for them raises
+    ``ase.calculators.calculator.PropertyNotImplementedError``;
+    ``ase.calculators.fd.FiniteDifferenceCalculator`` makes them from energies, with ``eps_disp=0.01``
+    (Angstrom; fields of single precision make the quotients of much smaller steps noise).
 
     Args:
         model: directory of a model, or an ensemble.
         url: of a service, in place of a model; or a :class:`atomscatter.client.Client`, which can hold a key.
         kwargs: those of ASE's Calculator.
+
+    Attributes:
+        prediction: the last prediction (:class:`atomscatter.ensemble.Prediction`); None before the first.
 
     Raises:
         ConfigError: there is not exactly one of model and url.
@@ -33,12 +37,13 @@ class ScatteringCalculator(Calculator):
         StructureError: (by get_potential_energy) the structure cannot be featurized.
     """
 
-    implemented_properties = ["energy"]  # noqa: RUF012 - as ASE declares it
+    implemented_properties = ["energy", "free_energy"]  # noqa: RUF012 - as ASE declares it
 
     def __init__(
         self, model: str | Path | Ensemble | None = None, *, url: str | Client | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self.prediction: Prediction | None = None
         self._predictor: Ensemble | Client
         if url is not None and model is None:
             self._predictor = Client(url) if isinstance(url, str) else url
@@ -56,11 +61,5 @@ class ScatteringCalculator(Calculator):
         """Predict; called by ASE when the structure has changed."""
         super().calculate(atoms, properties or ["energy"], system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None, "set by ASE"
-        found = self._predictor.predict(self.atoms)
-        self.results = {
-            "energy": found.energy,
-            "uncertainty": found.uncertainty,
-            "energies_by_fold": [e * found.n_atoms for e in found.energy_per_atom_by_fold],
-            "extrapolating": found.extrapolating,
-            "extrapolation_score": found.extrapolation_score,
-        }
+        self.prediction = self._predictor.predict(self.atoms)
+        self.results = dict.fromkeys(self.implemented_properties, self.prediction.energy)

@@ -30,8 +30,8 @@ def atomic_number(symbol: str) -> int:
 def valence_electrons(symbol: str) -> int:
     """Electrons outside the closed shells: Li 1, Si 4, Fe 8, Ge 4, noble gases 8 (helium 2).
 
-    Filled d and f shells count as core once a p block follows them, the usual convention of the periodic
-    table's group numbers.
+    Filled d shells count as core once a p block follows them, filled f shells once a d block does: the usual
+    convention of the periodic table's group numbers.
     """
     number = atomic_number(symbol)
     if number <= 2:

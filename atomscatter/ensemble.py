@@ -80,7 +80,7 @@ class Prediction:
     """Energy by the averaged model of each fold, eV/atom: what spreads of properties are made from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ensemble:
     """Sparse linear models of the energy per atom, to be averaged.
 
@@ -119,6 +119,9 @@ class Ensemble:
         columns = self.extrapolation.columns
         if len(columns) and not 0 <= columns.min() <= columns.max() < self.n_features:
             raise ModelError("the extrapolation model uses a feature that the weights do not have")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.model_id}: {self.n_models} models, {self.n_features} features>"
 
     @property
     def n_models(self) -> int:

@@ -55,9 +55,9 @@ GRAM_PIVOT_GUARD = 1e-10
 of rank 5 were given a sixth column."""
 
 PERFECT_FIT = 1e-7
-"""Training RMSE, relative to the RMS of the energies, at which the choice ends: far below 1e-6 eV/atom, what
-is left is rounding."""
+"""Training RMSE at which the choice ends, eV/atom, whatever the energies are counted from."""
 
+_GRAM_ROUNDING = 1e-14  # of a sum of squared errors, relative to that of the squared energies
 _BLOCK = 48
 
 
@@ -172,7 +172,7 @@ def _best(  # type: ignore[no-untyped-def]
 @numba.njit(cache=True)
 def _choose(  # type: ignore[no-untyped-def]
     start, stop, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, pool, n_pool, n_draw,
-    rng, order, projection, residual, rows_residual, total, drawn, guard, perfect,
+    rng, order, projection, residual, rows_residual, total, perfect, drawn, guard,
 ):  # fmt: skip
     """Steps start .. stop - 1 of the greedy choice; returns how many steps there are now, and how many
     columns are left in the pool (0: the choice has ended)."""
@@ -208,8 +208,11 @@ def _choose(  # type: ignore[no-untyped-def]
             projection[k] = correlations[p] / C[p, k]
             residual[k] = max(before - projection[k] * projection[k], 0.0)
         k += 1
-        if residual[k - 1] <= perfect * perfect * total:
-            n_pool = 0
+        if from_rows:
+            n_pool *= residual[k - 1] > perfect
+        elif residual[k - 1] <= max(perfect, _GRAM_ROUNDING * total):
+            # A difference of large numbers. What is gained is not one.
+            n_pool *= projection[k - 1] * projection[k - 1] > perfect
     return k, n_pool
 
 
@@ -230,6 +233,7 @@ def _greedy(
     products: FloatArray,
     y: FloatArray,
     total: float,
+    perfect: float,
     max_features: int,
     n_draw: int,
     rng: np.random.Generator,
@@ -256,8 +260,8 @@ def _greedy(
         start = k
         k, n_pool = _choose(
             start, min(start + block, limit), source, from_rows, Q, C, norms, pivots, correlations, done,
-            dependent, pool, n_pool, n_draw, rng, order, projection, residual, y, total, drawn, guard,
-            PERFECT_FIT,
+            dependent, pool, n_pool, n_draw, rng, order, projection, residual, y, total, perfect, drawn,
+            guard,
         )  # fmt: skip
         if k < limit and n_pool > 0:
             p = order[start:k]
@@ -278,6 +282,7 @@ def greedy_rows(
     X: FloatArray,
     y: FloatArray,
     *,
+    weight: float,
     max_features: int,
     n_draw: int,
     rng: np.random.Generator,
@@ -286,15 +291,17 @@ def greedy_rows(
     """Greedy choice from the rows of the training structures, already scaled with the square root of their
     weights.
 
-    ``X`` has shape (n_structures, n_columns), ``y`` (n_structures,). ``record`` keeps the columns drawn at
-    each step. Raises FitError when every column is zero.
+    ``X`` has shape (n_structures, n_columns), ``y`` (n_structures,), eV/atom; ``weight`` is the sum of the
+    structures' weights. ``record`` keeps the columns drawn at each step. Raises FitError when every column is
+    zero.
     """
     source = np.ascontiguousarray(X.T, dtype=np.float64)
     y = np.array(y, dtype=np.float64)
     norms = np.einsum("ij,ij->i", source, source)
     return _greedy(
-        source, True, norms, source @ y, y, float(y @ y), max_features, min(n_draw, len(source)), rng, record
-    )
+        source, True, norms, source @ y, y, float(y @ y), _perfect(weight), max_features,
+        min(n_draw, len(source)), rng, record,
+    )  # fmt: skip
 
 
 def greedy_gram(
@@ -302,6 +309,7 @@ def greedy_gram(
     products: FloatArray,
     total: float,
     *,
+    weight: float,
     max_features: int,
     n_draw: int,
     rng: np.random.Generator,
@@ -309,8 +317,17 @@ def greedy_gram(
 ) -> GreedyPath:
     """Greedy choice from the weighted Gram matrix G = X^T X, ``products`` = X^T y and ``total`` = y^T y.
 
-    Shapes (n_columns, n_columns) and (n_columns,). Raises FitError when every column is zero.
+    Shapes (n_columns, n_columns) and (n_columns,); ``weight`` and ``record`` as of :func:`greedy_rows`.
+    Raises FitError when every column is zero.
     """
     norms = np.ascontiguousarray(np.diagonal(G))
     unused = np.empty(0)
-    return _greedy(G, False, norms, products, unused, total, max_features, min(n_draw, len(G)), rng, record)
+    return _greedy(
+        G, False, norms, products, unused, total, _perfect(weight), max_features, min(n_draw, len(G)), rng,
+        record,
+    )  # fmt: skip
+
+
+def _perfect(weight: float) -> float:
+    """Weighted sum of squared errors of a perfect fit, eV^2/atom^2."""
+    return weight * PERFECT_FIT**2

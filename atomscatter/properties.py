@@ -27,24 +27,19 @@ class EquationOfStateFit:
         volume: equilibrium volume, A^3.
         energy: energy at that volume, eV.
         bulk_modulus: GPa.
-        points: bool, which of the given points were fitted.
     """
 
     volume: float
     energy: float
     bulk_modulus: float
-    points: NDArray[np.bool_]
 
 
-def fit_equation_of_state(
-    volumes: ArrayLike, energies: ArrayLike, *, strain_window: float = STRAIN_WINDOW
-) -> EquationOfStateFit:
-    """Fit E(V) around its lowest point.
+def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOfStateFit:
+    """Fit E(V) to the points within :data:`STRAIN_WINDOW` of the lowest.
 
     Args:
         volumes: of one structure under hydrostatic strain, A^3, shape (n,).
         energies: of the same cells, eV (total), shape (n,).
-        strain_window: largest side-length strain from the lowest point that is fitted (dimensionless).
 
     Raises:
         DataError: shapes differ, values are not finite, fewer than five points lie in the window, or the
@@ -58,16 +53,16 @@ def fit_equation_of_state(
     if v.size == 0:
         raise DataError("no points to fit an equation of state to")
     strain = (v / v[np.argmin(e)]) ** (1 / 3) - 1
-    near = np.abs(strain) <= strain_window + _ROUNDING
+    near = np.abs(strain) <= STRAIN_WINDOW + _ROUNDING
     if np.count_nonzero(near) < MIN_POINTS:
         raise DataError(
-            f"{np.count_nonzero(near)} points lie within {100 * strain_window:g} % of side-length strain "
+            f"{np.count_nonzero(near)} points lie within {100 * STRAIN_WINDOW:g} % of side-length strain "
             f"of the lowest energy (at {v[np.argmin(e)]:.4g} A^3); a modulus needs {MIN_POINTS}"
         )
     volume, energy, modulus = _birch_murnaghan(v[near], e[near])
     if not v[near].min() < volume < v[near].max() or modulus <= 0:
         raise DataError("the energies have no minimum among the given volumes")
-    return EquationOfStateFit(volume, energy, modulus / GPa, near)
+    return EquationOfStateFit(volume, energy, modulus / GPa)
 
 
 def _birch_murnaghan(

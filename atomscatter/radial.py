@@ -10,7 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from atomscatter.errors import ConfigError, StructureError
-from atomscatter.structures import plane_spacings
+from atomscatter.structures import check_atoms, plane_spacings
 
 Float = NDArray[np.float64]
 
@@ -39,13 +39,15 @@ def radial_distribution(
 
     Raises:
         ConfigError: cutoff or width is out of range.
-        StructureError: more than ``MAX_PAIRS`` are expected within the cutoff, or the cell is so thin or
-            skewed that more than ``MAX_IMAGES`` would be searched.
+        StructureError: see :func:`atomscatter.structures.check_atoms`; more than ``MAX_PAIRS`` are expected
+            within the cutoff, or the cell is so thin or skewed that more than ``MAX_IMAGES`` would be
+            searched.
     """
     from ase.neighborlist import neighbor_list  # only here: it loads half of SciPy
 
     if not 0 < cutoff <= 30 or not 0 < width <= cutoff:
         raise ConfigError(f"cutoff {cutoff} must lie between 0 and 30 A, the width {width} below it")
+    check_atoms(atoms, min_distance=0.0)
     pairs = len(atoms) ** 2 * 4 / 3 * np.pi * cutoff**3 / atoms.get_volume()
     if pairs > MAX_PAIRS:
         raise StructureError(f"has {pairs:.2g} pairs within {cutoff:g} Å; at most {MAX_PAIRS:.2g}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -54,8 +56,9 @@ class Scattering:
             should stay below 3, or features vanish and change by orders of magnitude with the cell.
         n: principal number of the wavelets; angular numbers l = 0 .. n-1.
         powers: exponents q of the integrals.
-        channels: weights f(Z); see :func:`atomscatter.channels.channels_for`.
-        grid: accuracy of the numerics; see :class:`atomscatter.grids.Grid`.
+        channels: weights f(Z); see :func:`atomscatter.channels.channels_for`. Default: those of lithium and
+            silicon, the paper's; :meth:`for_species` makes those of other elements.
+        grid: accuracy of the numerics; a :class:`atomscatter.grids.Grid`, or its attributes by name.
         precision: "single" or "double", of the fields; features are float64 in any case. Single precision is
             faster and rounds: by less than 1e-6 of a feature with the default scales
             (benchmarks/results/precision.md), by more where a cell holds only the tail of the filters, as
@@ -67,9 +70,10 @@ class Scattering:
             features that need no grid. True: those of :class:`Products` by default; None or False: none.
             Their number grows with the third power of the number of species.
 
-    All arguments are attributes of the same name. An instance reuses its work arrays: use one for each thread
-    or process. The same structure gives the same bytes in every process with the same libraries, the same
-    kind of processor and one BLAS thread; otherwise, and with another ``only``, the last digits may differ.
+    All arguments are attributes of the same name, which cannot be changed. An instance reuses its work
+    arrays, so threads that share one wait for each other; copies, pickled ones too, have their own. The same
+    structure gives the same bytes in every process with the same libraries, the same kind of processor and
+    one BLAS thread; otherwise, and with another ``only``, the last digits may differ.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -83,17 +87,20 @@ class Scattering:
         n: int = 3,
         powers: Sequence[float] = PAPER_POWERS,
         channels: Sequence[Channel] | None = None,
-        grid: Grid | None = None,
+        grid: Grid | Mapping[str, Any] | None = None,
         precision: Precision = "single",
         origin: Origin = "atoms",
         products: Products | Mapping[str, Any] | bool | None = True,
     ) -> None:
-        self.beta = float(beta)
-        self.scales = int(scales)
-        self.n = int(n)
-        self.powers = tuple(float(q) for q in powers)
+        try:
+            self.beta = float(beta)
+            self.scales = operator.index(scales)
+            self.n = operator.index(n)
+            self.powers = tuple(float(q) for q in powers)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"beta and powers must be numbers, scales and n whole ones: {error}") from error
         self.channels = channels_for(("Li", "Si")) if channels is None else tuple(channels)
-        self.grid = Grid() if grid is None else grid
+        self.grid = grid if isinstance(grid, Grid) else Grid.from_dict(grid or {})
         self.precision = precision
         self.origin = origin
         self.products = _products(products)
@@ -107,9 +114,26 @@ class Scattering:
         self._powers = np.array(self.powers)
         self._paper = self.powers == PAPER_POWERS
         self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)), real=self._real)
+        self._lock = threading.Lock()  # of work arrays and filters
         self._cell_key = b""
         self._filters: list[Real] = []
         self._silent: list[bool] = []  # scales whose band holds no frequency of the cell: features are 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Filters, work arrays and labels are made for the settings.
+        if name in _SETTINGS and name in self.__dict__:
+            raise AttributeError(f"{name} of a transform cannot be changed; make another Scattering")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of plans would run on the original's work arrays.
+        return type(self).from_config, (self.config,)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {', '.join(self.species)}: {self.n_features} features, "
+            f"beta {self.beta:g} Angstrom, {self.scales} scales>"
+        )
 
     @classmethod
     def for_species(cls, species: Iterable[str], **settings: Any) -> Scattering:
@@ -236,12 +260,13 @@ class Scattering:
         lengths = np.asarray(atoms.cell.lengths(), dtype=np.float64)
         # The grids first: they refuse cells whose filters would not fit into memory.
         sources, targets = self._grids(lengths)
-        self._reserve(sources, targets)
-        self._prepare_filters(np.asarray(atoms.cell.array), lengths)
-        density = self._density(atoms, lengths, origin)
-        per_atom = float(atoms.get_volume()) / len(atoms)
         wanted = self._everything if only is None else only
-        first, second = self._integrals(density, sources, targets, per_atom, wanted)
+        with self._lock:
+            self._reserve(sources, targets)
+            self._prepare_filters(np.asarray(atoms.cell.array), lengths)
+            density = self._density(atoms, lengths, origin)
+            per_atom = float(atoms.get_volume()) / len(atoms)
+            first, second = self._integrals(density, sources, targets, per_atom, wanted)
         features = [self._zeroth_order(atoms).ravel(), first, second]
         if self.products is not None:
             features.append(self._at_atoms(self.products, atoms, wanted))
@@ -433,6 +458,8 @@ class Scattering:
             raise ConfigError(f"n must lie between 1 and {MAX_N}, not {self.n}")
         if not self.powers or not all(0.5 <= q <= 4.0 for q in self.powers):
             raise ConfigError(f"powers q must be numbers between 0.5 and 4, not {self.powers}")
+        if not all(isinstance(c, Channel) for c in self.channels):
+            raise ConfigError("channels must be Channel objects, which Scattering.for_species makes")
         names = [c.name for c in self.channels]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"channels need distinct names, not {names}")

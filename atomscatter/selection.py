@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numba
 import numpy as np
@@ -181,17 +182,17 @@ def fit_model(
         raise FitError("out-of-bag structures must not be in the training set")
     root = np.sqrt(row_weights[train])
     y_train = y[train] * root
+    weight = float(row_weights.sum())
+    choice: dict[str, Any] = {"weight": weight, "max_features": max_features, "n_draw": n_draw, "rng": rng}
     if gram is None:
         rows = X[train] if columns is None else take(X, train, columns)
-        path = greedy_rows(rows * root[:, None], y_train, max_features=max_features, n_draw=n_draw, rng=rng)
+        path = greedy_rows(rows * root[:, None], y_train, **choice)
     else:
         if products is None:
             products = X.T @ (row_weights * y)
         if columns is not None:
             gram, products = gram[np.ix_(columns, columns)], products[columns]
-        path = greedy_gram(
-            gram, products, float(y_train @ y_train), max_features=max_features, n_draw=n_draw, rng=rng
-        )
+        path = greedy_gram(gram, products, float(y_train @ y_train), **choice)
     if columns is not None:
         path = replace(path, order=columns[path.order], drawn=None)
     oob_mse = squared_errors(path, X, y, oob)

@@ -113,7 +113,8 @@ def ours(fit, *, max_features=MAX_FEATURES, batch=BATCH, models=2):
         with clock("unpacking"):
             gram = grams[i]
         with clock("choice"):
-            path = greedy_gram(gram, products[i], float(weights @ y**2), rng=rngs[i], **options)
+            total, weight = float(weights @ y**2), float(weights.sum())
+            path = greedy_gram(gram, products[i], total, weight=weight, rng=rngs[i], **options)
         with clock("out-of-bag errors"):
             errors = squared_errors(path, X, y, out_of_bag)
         size = int(np.argmin(errors)) + 1

@@ -52,6 +52,7 @@ class Pruning:
     Raises:
         ModelError: the model was trained on other data.
         ConfigError: the features are those of another transform.
+        DataError: the model uses no feature above order 0.
     """
 
     def __init__(self, ensemble: Ensemble, data: TrainingData) -> None:
@@ -65,6 +66,8 @@ class Pruning:
         self._blocks = [c for c in columns_by_block(labels).values() if with_used & set(c.tolist())]
         self._free = [c for c in self._blocks if labels[c[0]].order == 0]
         self._blocks = [c for c in self._blocks if labels[c[0]].order > 0]
+        if not self._blocks:
+            raise DataError(f"model {ensemble.model_id} uses no feature above order 0: nothing can be pruned")
         # Positions in the Gram matrix: the columns of all these blocks, and the bias at the end.
         self._columns = np.concatenate([*self._free, *self._blocks])
         self._n_free = sum(len(columns) for columns in self._free)

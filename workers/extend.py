@@ -71,7 +71,7 @@ def extend(
     Raises:
         ModelError: ``known`` is not what the ensemble was trained on.
         ConfigError: the ensemble was not bagged or was pruned; stores of another transform.
-        DataError: a path is not new.
+        DataError: a path is not new, or there is none.
     """
     require_trained_on(ensemble, joined_hash(known), known[0].scattering_config, "an extension")
     settings = _settings(ensemble)
@@ -79,6 +79,8 @@ def extend(
     old = {str(p) for store in known for p in store.path_ids} & set(names)
     if old:
         raise DataError(f"path {min(old)} is known already; an extension adds whole new paths")
+    if not names:
+        raise DataError("no new path")
     data = training_data([*known, *new])
     resampling = resampling_of(ensemble, data, names)
     joined = np.isin(resampling.names, names)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -23,12 +25,25 @@ from atomscatter.structures import check_atoms
 from service.reading import LabelledStructure
 from service.uploads import read_upload
 
+if TYPE_CHECKING:
+    from atomscatter.scattering import Scattering
+
 MAX_MODELS = 2  # kept in memory: the active one, and the one before or after it
 
 PlainStructure = tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]
 """Atomic numbers, positions (Angstrom), cell (Angstrom) of a periodic structure."""
 
-_models: OrderedDict[tuple[str, int], Ensemble] = OrderedDict()
+
+class _Loaded(NamedTuple):
+    ensemble: Ensemble
+    scattering: Scattering  # the ensemble's, with smaller grids at most
+
+    def predict(self, atoms: Atoms) -> Prediction:
+        features = self.scattering.features(atoms, only=self.ensemble.needed)
+        return self.ensemble.prediction(atoms, features)
+
+
+_models: OrderedDict[tuple[str, int], _Loaded] = OrderedDict()
 
 
 def start(parent: int) -> None:
@@ -56,9 +71,9 @@ def plain(atoms: Atoms) -> PlainStructure:
 
 def load(model: str, max_points: int) -> str:
     """Load a model and compile the kernels; its id."""
-    ensemble = _ensemble(model, max_points)
-    ensemble.scattering.features(Atoms(ensemble.scattering.species[0], cell=[3, 3, 3], pbc=True))
-    return ensemble.model_id
+    loaded = _loaded(model, max_points)
+    loaded.scattering.features(Atoms(loaded.scattering.species[0], cell=[3, 3, 3], pbc=True))
+    return loaded.ensemble.model_id
 
 
 def predict(
@@ -71,11 +86,11 @@ def predict(
         max_points: largest grid, which bounds the memory of a structure.
         structures: as :func:`plain` makes them.
     """
-    ensemble = _ensemble(model, max_points)
+    loaded = _loaded(model, max_points)
     answers: list[Prediction | StructureError] = []
     for numbers, positions, cell in structures:
         try:
-            prediction = ensemble.predict(Atoms(numbers, positions=positions, cell=cell, pbc=True))
+            prediction = loaded.predict(Atoms(numbers, positions=positions, cell=cell, pbc=True))
             if not math.isfinite(prediction.energy + prediction.uncertainty):
                 raise StructureError("is so unlike the training data that its energy is not a number")
             answers.append(prediction)
@@ -88,7 +103,7 @@ def predict(
 
 def check(model: str, max_points: int, structures: Sequence[PlainStructure]) -> list[StructureError | None]:
     """What is wrong with each structure; arguments as of :func:`predict`."""
-    species = _ensemble(model, max_points).scattering.species
+    species = _loaded(model, max_points).scattering.species
     answers: list[StructureError | None] = []
     for numbers, positions, cell in structures:
         try:
@@ -99,9 +114,18 @@ def check(model: str, max_points: int, structures: Sequence[PlainStructure]) -> 
     return answers
 
 
-def read(name: str, content: bytes, max_structures: int, max_atoms: int) -> list[LabelledStructure]:
-    """:func:`service.uploads.read_upload`, here because a parser may hang or die."""
-    return read_upload(name, content, max_structures=max_structures, max_atoms=max_atoms)
+def read(
+    name: str, content: bytes, directory: Path, max_structures: int, max_atoms: int
+) -> list[LabelledStructure]:
+    """:func:`service.uploads.read_upload`, here because a parser may hang or die.
+
+    All temporary files are made in ``directory``, for the caller to remove: a process that is killed does not.
+    """
+    tempfile.tempdir = str(directory)
+    try:
+        return read_upload(name, content, max_structures=max_structures, max_atoms=max_atoms)
+    finally:
+        tempfile.tempdir = None
 
 
 def radial(
@@ -114,13 +138,15 @@ def radial(
     return radial_distribution(atoms, cutoff=cutoff, width=width)
 
 
-def _ensemble(model: str, max_points: int) -> Ensemble:
+def _loaded(model: str, max_points: int) -> _Loaded:
+    from atomscatter.scattering import Scattering  # as in start
+
     key = (model, max_points)
     if key not in _models:
         ensemble = Ensemble.load(model)
-        scattering = ensemble.scattering
-        scattering.grid = replace(scattering.grid, max_points=min(max_points, scattering.grid.max_points))
-        _models[key] = ensemble
+        config = ensemble.scattering.config
+        config["grid"]["max_points"] = min(max_points, config["grid"]["max_points"])
+        _models[key] = _Loaded(ensemble, Scattering.from_config(config))
         while len(_models) > MAX_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)

@@ -1,11 +1,16 @@
 """The ASE calculator in the hands of ASE."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import FiniteDifferenceCalculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.eos import calculate_eos
 
 from atomscatter import Ensemble, ScatteringCalculator
@@ -26,11 +31,9 @@ def atoms():
 def test_energy_and_what_belongs_to_it(atoms):
     prediction = Ensemble.load(MODEL).predict(atoms)
     assert atoms.get_potential_energy() == prediction.energy
-    assert atoms.calc.results["uncertainty"] == prediction.uncertainty
-    assert atoms.calc.results["extrapolating"] is False
-    by_fold = atoms.calc.results["energies_by_fold"]
-    assert len(by_fold) == 5
-    assert np.mean(by_fold) == pytest.approx(prediction.energy)
+    assert atoms.get_potential_energy(force_consistent=True) == prediction.energy
+    assert atoms.calc.prediction == prediction
+    SinglePointCalculator(atoms, **atoms.calc.results)
 
 
 def test_a_change_is_noticed_and_an_equal_structure_is_not_computed_again(atoms, monkeypatch):
@@ -40,6 +43,28 @@ def test_a_change_is_noticed_and_an_equal_structure_is_not_computed_again(atoms,
         assert atoms.get_potential_energy() == before
     atoms.positions[0] += 0.3
     assert atoms.get_potential_energy() != before
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_a_copy_computes_for_itself(atoms, again):
+    before = atoms.get_potential_energy()
+    other = again(atoms)  # its calculator, too
+    other.rattle(0.1, seed=1)
+    assert other.get_potential_energy() == Ensemble.load(MODEL).predict(other).energy != before
+    atoms.positions[0] += 0.3
+    assert atoms.get_potential_energy() == Ensemble.load(MODEL).predict(atoms).energy
+
+
+def test_forces_from_finite_differences_are_the_slope_of_the_energy(atoms):
+    pair = Atoms("LiSi", positions=[[0, 0, 0], [2.4, 0.1, 0]], cell=[4, 4, 4], pbc=True)
+    forces = FiniteDifferenceCalculator(atoms.calc, eps_disp=0.01).get_forces(pair)
+    step = 0.005 * forces / np.linalg.norm(forces)
+    energies = []
+    for sign in (1, -1):
+        moved = pair.copy()
+        moved.positions += sign * step
+        energies.append(Ensemble.load(MODEL).predict(moved).energy)
+    assert np.subtract(*energies) / 0.01 == pytest.approx(-np.linalg.norm(forces), rel=0.01)
 
 
 def test_forces_and_stress_do_not_exist(atoms):

@@ -24,7 +24,7 @@ def ill_conditioned(seed, condition, scale_of_others=1.0):
 def chosen_from_gram(X, y, row_weights):
     gram, products = X.T @ (row_weights[:, None] * X), X.T @ (row_weights * y)
     options = {"max_features": SIZE, "n_draw": SIZE, "rng": np.random.default_rng(0)}
-    return greedy_gram(gram, products, float(row_weights @ y**2), **options)
+    return greedy_gram(gram, products, float(row_weights @ y**2), weight=float(row_weights.sum()), **options)
 
 
 def weighted(X, y, row_weights):

@@ -9,21 +9,24 @@ and the rest to the error of the grid, twice because it is made twice. A single 
 cell is a crystal in that species' channel, so the tolerances of crystals hold: tolerances.py.
 """
 
+import copy
 import hashlib
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import make_supercell
+from ase.build import bulk, make_supercell
 from ase.geometry import minkowski_reduce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from atomscatter.errors import StructureError
+from atomscatter.errors import ConfigError, StructureError
 from atomscatter.fft import TransformCache
 from atomscatter.grids import Grid
 from atomscatter.scattering import Scattering
@@ -351,3 +354,52 @@ def test_memory_of_a_large_cell_is_given_back():
     assert scattering._transforms.work.nbytes > 2**20
     assert scattering.features(small).tobytes() == before.tobytes()
     assert scattering._transforms.work.nbytes == work.nbytes
+
+
+def rattled(seed):
+    atoms = bulk("Si", cubic=True).repeat((2, 1, 1))
+    atoms.symbols[seed] = "Li"
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def test_threads_share_a_transform():
+    transform = Scattering(scales=2)
+    structures = [rattled(seed) for seed in range(4)]
+    alone = [transform.features(atoms) for atoms in structures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(transform.features, 5 * structures))
+    np.testing.assert_array_equal(together, 5 * alone)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_a_copy_has_its_own_arrays(again):
+    transform = Scattering(scales=2)
+    first, second = rattled(0), rattled(1)
+    expected = transform.features(first), transform.features(second)
+    other = again(transform)
+    assert other.config_hash == transform.config_hash
+    np.testing.assert_array_equal(other.features(second), expected[1])
+    np.testing.assert_array_equal(transform.features(first), expected[0])
+
+
+def test_settings_stay_as_they_are():
+    transform = Scattering(scales=1)
+    with pytest.raises(AttributeError, match="beta of a transform cannot be changed"):
+        transform.beta = 0.7
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"scales": 2.7}, "scales and n whole"),
+        ({"scales": None}, "scales and n whole"),
+        ({"powers": 2}, "powers must be numbers"),
+        ({"beta": "wide"}, "beta and powers must be numbers"),
+        ({"channels": ["Li", "Si"]}, "for_species"),
+        ({"grid": {"cutof": 5.0}}, "cutof"),
+    ],
+)
+def test_settings_that_are_none(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        Scattering(**setting)

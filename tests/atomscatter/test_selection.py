@@ -23,6 +23,7 @@ SOURCES = ["rows", "gram"]
 
 def greedy(source, X, y, *, max_features=100, n_draw=None, seed=0, record=True):
     options = {
+        "weight": len(X),
         "max_features": max_features,
         "n_draw": X.shape[1] if n_draw is None else n_draw,
         "rng": np.random.default_rng(seed),
@@ -440,3 +441,17 @@ def test_all_channels_need_no_random_number() -> None:
     rng = np.random.default_rng(0)
     drawn_channels(5, 5, rng)
     assert rng.random() == np.random.default_rng(0).random()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("offset", [5.0, 5e4, 5e5])
+def test_the_zero_of_energies_does_not_end_the_choice(source, offset):
+    """All-electron energies of heavy elements are 10^5 times as large as what is learned."""
+    rng = np.random.default_rng(3)
+    X = np.hstack([rng.normal(size=(200, 30)), np.ones((200, 1))])
+    y = 0.005 * X[:, :30] @ rng.normal(size=30)
+    path = greedy(source, X, y - offset)
+    assert len(path.order) == 31
+    weights = np.zeros(31)
+    weights[path.order] = path.weights(31)
+    assert np.abs(X @ weights - (y - offset)).max() < 1e-6

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from atomscatter.errors import ConfigError, DataError
+from atomscatter.errors import ConfigError, DataError, StructureError
 from atomscatter.radial import radial_distribution
 from atomscatter.strain import STRAINS, strained, volumes_of
 from atomscatter.voltage import average_voltages, ion_content, voltage_curve
@@ -116,3 +116,8 @@ def test_average_voltages_by_hand():
     np.testing.assert_allclose(spread, [0.1, 0.0], atol=1e-12)
     with pytest.raises(DataError, match="two contents"):
         average_voltages({1.0: [-3.0]}, metal=-1.9)
+
+
+def test_a_molecule_has_no_radial_distribution():
+    with pytest.raises(StructureError, match="periodic"):
+        radial_distribution(molecule("H2O"))

@@ -44,6 +44,14 @@ def test_an_extended_model_has_the_folds_that_it_was_extended_with(ensemble):
     assert pruning.whole[0].mean() == pytest.approx(extended.card["errors"]["rmse_mean"], rel=1e-9)
 
 
+def test_a_model_of_nothing_but_composition_cannot_be_pruned(ensemble, data):
+    above = [i for i, label in enumerate(ensemble.scattering.labels) if label.order > 0]
+    weights = ensemble.weights.copy()
+    weights[:, above] = 0
+    with pytest.raises(DataError, match="nothing can be pruned"):
+        Pruning(replace(ensemble, weights=weights), data)
+
+
 def test_with_all_blocks_nothing_changes(ensemble, pruning, data):
     size = pruning.curve([pruning.n_blocks])[0]
     model = pruning.model(size)

@@ -153,6 +153,8 @@ def test_draws_of_a_new_path_are_nearly_those_of_a_bootstrap():
 
 
 def test_what_cannot_be_extended(trained):
+    with pytest.raises(DataError, match="no new path"):
+        extend(trained, [BASE], [])
     with pytest.raises(DataError, match="path p0 is known already"):
         extend(trained, [BASE], [made_store(["p0", "fresh"], 5)])
     with pytest.raises(ModelError, match="needs the training data"):
