@@ -42,8 +42,6 @@ class Outcome:
     units_per_second: float  # in the second half, without the last twentieth
     workers_busy: float  # shares of the time
     driver_busy: float
-    storage_busy: float
-    link_busy: float
     most_waiting: int  # results that waited for the driver at a time
 
 
@@ -72,7 +70,7 @@ class _Simulation:
         self.unit_seconds = _SECONDS_IN_FLIGHT  # of late
         self.waiting = self.left = work.units
         self.clock = self.link_free = self.storage_free = 0.0
-        self.driver_busy = self.computing = self.transferring = 0.0
+        self.driver_busy = self.computing = 0.0
         self.up = self.most_waiting = 0
         self.begin_at, self.end_at = work.units // 2, int(0.95 * work.units)
         self.begun = self.ended = 0.0
@@ -178,18 +176,14 @@ class _Simulation:
     def store(self, now, worker):
         transfer = 2 * self.work.output_bytes / self.cluster.storage  # written and read back
         self.storage_free = max(self.storage_free, now) + transfer
-        self.transferring += transfer
         self.at(self.storage_free + _REQUESTS * self.cluster.latency, _STORED, worker)
 
     def outcome(self):
-        sending = self.work.units * self.work.input_bytes / self.cluster.link
         between = self.ended - self.begun
         return Outcome(
             seconds=self.clock,
             units_per_second=(self.end_at - self.begin_at) / between if between else 0.0,
             workers_busy=self.computing / (self.clock * self.cluster.workers),
             driver_busy=self.driver_busy / self.clock,
-            storage_busy=self.transferring / self.clock,
-            link_busy=sending / self.clock,
             most_waiting=self.most_waiting,
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options
-from cli.inputs import ReadingOptions, read_inputs, scattering_for
+from cli.inputs import ReadingOptions, elements_of, read_config, read_inputs, scattering_for
 from service import defaults
 
 
@@ -93,9 +93,16 @@ def featurize(
     configure_logging(options.verbosity(quiet, verbose))
     settings = read_settings(Settings)
     reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
-    found = read_inputs(data, reading, need_energy=not without_energies, unique=True)
+    found = read_inputs(
+        data,
+        reading,
+        need_energy=not without_energies,
+        scattering=scattering_for(["H"], config, products=False),  # its grids, which no element changes
+        any_element=config is None or read_config(config).species is None,
+        unique=True,
+    )
     structures = with_steps(found, steps)
-    scattering = scattering_for(structures, config, products)
+    scattering = scattering_for(elements_of(structures), config, products)
     rows = with_translated_copies(structures, copies)
     with progress("Features", len(rows)) as advance:
         run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ def read_inputs(
     *,
     need_energy: bool,
     scattering: Scattering | None = None,
+    any_element: bool = False,
     unique: bool = False,
 ) -> Sequence[LabelledStructure]:
     """Structures of all files; each bad one is a line on standard error.
@@ -46,6 +47,7 @@ def read_inputs(
         need_energy: a structure without an energy is bad.
         scattering: the transform that they are for: bad is what has other elements or is too large for its
             grids. None: all elements and sizes are good.
+        any_element: the elements of ``scattering`` do not matter, only its grids do.
         unique: for training data, of which there may be much: repeated structures and path ids with two
             compositions are bad, and the structures are kept in a temporary file.
 
@@ -66,7 +68,7 @@ def read_inputs(
             energy_key=options.energy_key,
             need_energy=need_energy,
             vacuum=options.vacuum,
-            species=None if scattering is None else scattering.species,
+            species=None if scattering is None or any_element else scattering.species,
             check=None if scattering is None else scattering.require_room,
             unique=unique,
             on_progress=advance,
@@ -115,37 +117,30 @@ class TransformFile(BaseModel):
 
 
 def scattering_for(
-    structures: Sequence[LabelledStructure], config_file: Path | None, products: bool | None = None
+    elements: Collection[str], config_file: Path | None, products: bool | None = None
 ) -> Scattering:
     """The transform for a data set: defaults changed by a configuration file, channels for its elements.
 
     Args:
-        structures: the data set.
+        elements: those of the data set, if the file does not name its species.
         config_file: TOML or JSON, see :func:`read_config`.
         products: whether there are products at the atoms; None: as the file says.
 
     Raises:
-        ConfigError: the file cannot be read or used, or its species leave out an element of the data.
+        ConfigError: the file cannot be read or used.
     """
     from atomscatter.scattering import Scattering
 
     if config_file is None:
-        return Scattering.for_species(_elements(structures), products=products is not False)
+        return Scattering.for_species(elements, products=products is not False)
     settings = read_config(config_file).model_dump(exclude_none=True)
     if products is False or (products and settings["products"] is False):
         settings["products"] = products
-    species = settings.pop("species", None) or _elements(structures)
+    species = settings.pop("species", None) or elements
     try:
-        scattering = Scattering.from_config(Scattering.for_species(species, products=None).config | settings)
+        return Scattering.from_config(Scattering.for_species(species, products=None).config | settings)
     except ConfigError as error:
         raise ConfigError(f"{config_file}: {error}") from error
-    for structure in structures:
-        missing = _elements([structure]) - set(scattering.species)
-        if missing:
-            raise ConfigError(
-                f"{config_file}: species leaves out {', '.join(sorted(missing))} of {structure.place}"
-            )
-    return scattering
 
 
 def read_config(path: Path) -> TransformFile:
@@ -168,5 +163,6 @@ def read_config(path: Path) -> TransformFile:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _elements(structures: Iterable[LabelledStructure]) -> set[str]:
+def elements_of(structures: Iterable[LabelledStructure]) -> set[str]:
+    """Chemical symbols of all structures."""
     return {symbol for s in structures for symbol in set(s.atoms.get_chemical_symbols())}

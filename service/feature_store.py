@@ -35,14 +35,11 @@ import zarr
 from numpy.typing import NDArray
 
 from atomscatter.errors import StoreError
-from atomscatter.labels import FeatureLabel
 from atomscatter.scattering import Scattering
 from service import ledger as ledgers
 from service.chunks import MAX_CHUNK_ROWS, chunk_name, chunk_rows_for
 from service.differences import differences
-from service.lease import LEASE
 from service.ledger import Ledger, Unit
-from service.local_storage import LOCK
 from service.reading import LabelledStructure
 from service.storage import Storage, hashes, open_storage
 from service.store_metadata import FORMAT, Digests, digest_of, digests_of, hash_of, metadata_files
@@ -56,7 +53,7 @@ class FeatureStore:
     Attributes:
         path: the directory, or the URL.
         scattering_config, scattering_config_hash: what decides the features, and its SHA-256.
-        data_hash: SHA-256 over all structures, energies and path ids in their order.
+        data_hash: SHA-256 over all structures, energies, path ids and originals of copies in their order.
         chunk_rows: rows of one unit of work.
         features: Zarr array, float64, shape (n, n_features); slices are read when asked for.
         energies: float64 (n,), eV, total energy of the cell; NaN where unknown.
@@ -194,13 +191,8 @@ class FeatureStore:
 
     @cached_property
     def digests(self) -> Digests:
-        """SHA-256 of each structure with energy and path id, uint8 (n, 32)."""
+        """SHA-256 of each structure with energy, path id and original, uint8 (n, 32)."""
         return np.asarray(_array(self._group, "digests")[:], dtype=np.uint8)
-
-    @cached_property
-    def labels(self) -> tuple[FeatureLabel, ...]:
-        """One label for each feature column."""
-        return tuple(Scattering.from_config(self.scattering_config).labels)
 
     def _strings(self, name: str) -> list[str]:
         values = np.asarray(_array(self._group, name)[:])
@@ -308,18 +300,6 @@ class FeatureStore:
             f" {structures[row].path_id!r} now. Name the files as before (their names are part of path ids),"
             " or give --path-key as before"
         )
-
-    def content_hash(self) -> str:
-        """SHA-256 over names and bytes of all files except ledger and lock."""
-        names = [
-            name
-            for name in self._storage.names()
-            if not name.startswith(ledgers.DIRECTORY) and name not in (LOCK, LEASE)
-        ]
-        digest = sha256()
-        for name, file_hash in zip(names, hashes(self._storage, names), strict=True):
-            digest.update(f"{name}\0{file_hash or ''}\n".encode())
-        return digest.hexdigest()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Ledger]:

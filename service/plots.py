@@ -24,6 +24,7 @@ Float = NDArray[np.float64]
 
 BLUE, SKY, GREEN, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#7f7f7f"
 DPI = 150
+_CURVES_SHOWN = 13  # more overlap
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,13 @@ def energy_volume(
     moduli: Moduli,
     path: Path,
     *,
-    at_most: int = 13,
     reference: str = "reference",
 ) -> None:
     """Energy-volume curves, shifted apart, and bulk moduli (the paper's Figs. 9 and 10). ``reference`` names
     the source of the labels."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    shown = _spread(curves, at_most)
+    shown = [curves[i] for i in evenly(len(curves), _CURVES_SHOWN)]
     _shifted_curves(left, shown, reference)
     _moduli(right, moduli, reference)
     some = f"{len(shown)} of {len(curves)}" if len(shown) < len(curves) else f"{len(curves)}"
@@ -237,10 +237,6 @@ def _moduli(axes: Axes, moduli: Moduli, reference: str) -> None:
     axes.set_ylabel("bulk modulus (GPa)")
     axes.set_title("Bulk moduli, Birch-Murnaghan within 5 % strain of the minimum", loc="left", fontsize=10)
     axes.legend(frameon=False)
-
-
-def _spread(curves: Sequence[EnergyVolume], at_most: int) -> list[EnergyVolume]:
-    return [curves[i] for i in evenly(len(curves), at_most)]
 
 
 def _plain_log(axes: Axes) -> None:

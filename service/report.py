@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,6 @@ class CardExtras:
     errors: Sequence[Errors] = ()
     properties: Sequence[PropertyErrors] = ()
     labels: str = "as given with the training data"
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def card_json(card: Mapping[str, Any], extras: CardExtras) -> dict[str, Any]:
@@ -186,7 +185,6 @@ def card_json(card: Mapping[str, Any], extras: CardExtras) -> dict[str, Any]:
             "energies": [errors_json(e) for e in extras.errors],
             "properties": [property_json(p) for p in extras.properties],
         },
-        **extras.extra,
     }
 
 

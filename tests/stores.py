@@ -1,12 +1,18 @@
 """Small structures, and stores filled with random numbers."""
 
+from hashlib import sha256
+
 import numpy as np
 from ase.build import bulk
 
 from atomscatter.scattering import Scattering
+from service import ledger as ledgers
 from service.chunks import ChunkWriter
+from service.lease import LEASE
 from service.ledger import Unit
+from service.local_storage import LOCK
 from service.reading import LabelledStructure
+from service.storage import hashes
 
 SCATTERING = Scattering(beta=1.0, scales=1)
 
@@ -23,6 +29,17 @@ def make_structures(n, seed=0):
         )
     structures[-1].energy = None
     return structures
+
+
+def content_hash(store):
+    """SHA-256 over names and bytes of all files of a store but its ledger and locks."""
+    storage = store._storage
+    names = [
+        name
+        for name in storage.names()
+        if not name.startswith(ledgers.DIRECTORY) and name not in (LOCK, LEASE)
+    ]
+    return sha256(repr(list(zip(names, hashes(storage, names), strict=True))).encode()).hexdigest()
 
 
 def fill(store, units=None, seed=1):

@@ -30,12 +30,8 @@ from service.training import (
     NESTED_SPLITS,
     FitSettings,
     FoldErrors,
-    Orders,
-    Selection,
-    Store,
     TrainingData,
     TrainingReport,
-    training_data,
 )
 from workers.cluster import connect
 from workers.fit_worker import FittedModel, FitWorker, Problem
@@ -56,48 +52,6 @@ _LARGE_GRAM_BATCH = 50
 _LARGE_ROWS = 40_000
 _ROWS_BATCH = 10
 _COPIED_ROWS = 256
-
-
-def train(
-    stores: Store | Sequence[Store],
-    *,
-    folds: int = FitSettings.folds,
-    bootstraps: int = FitSettings.bootstraps,
-    max_features: int = FitSettings.max_features,
-    seed: int = FitSettings.seed,
-    workers: int | None = None,
-    address: str | None = None,
-    orders: Orders = FitSettings.orders,
-    selection: Selection = FitSettings.selection,
-    invariance: float = FitSettings.invariance,
-    size_factor: float = FitSettings.size_factor,
-    channel_share: float = FitSettings.channel_share,
-    products: bool = FitSettings.products,
-    references: Mapping[str, float] | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> tuple[Ensemble, TrainingReport]:
-    """Train the averaged model on feature stores; see :class:`FitSettings` for the parameters and
-    :func:`train_on`."""
-    settings = FitSettings(
-        folds=folds,
-        bootstraps=bootstraps,
-        max_features=max_features,
-        seed=seed,
-        orders=orders,
-        selection=selection,
-        invariance=invariance,
-        size_factor=size_factor,
-        channel_share=channel_share,
-        products=products,
-    )
-    return train_on(
-        training_data(stores),
-        settings,
-        workers=workers,
-        address=address,
-        references=references,
-        on_progress=on_progress,
-    )
 
 
 def train_on(

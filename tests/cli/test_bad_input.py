@@ -199,7 +199,6 @@ def test_energies_under_another_key(tmp_path: Path, workplace: Workplace) -> Non
         ("[1, 2]", "c.json", "dictionary"),
         ('{"scales": "four"}', "c.json", "scales"),
         ("powers = 2", "c.toml", "powers"),
-        ('species = ["Li"]', "c.toml", "Si"),
         ('products = "all"', "c.toml", "products"),
         ("products = {widths = [0.5, -1]}", "c.toml", "widths"),
         ("[products]\nradius = 3", "c.toml", "radius"),
@@ -214,6 +213,21 @@ def test_featurize_configuration(content: str, name: str, message: str, tmp_path
     assert result.exit_code == 2, result.output
     assert name in result.stderr
     assert message in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_the_configured_transform_cannot_take_is_bad(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('species = ["Si", "Li"]\nscales = 1\nn = 1\ngrid = {max_points = 100_000}')
+    others = bulk("Ge", cubic=True), bulk("Si", cubic=True, a=13.57)
+    for atoms in others:
+        atoms.info["energy"] = -40.0
+    (tmp_path / "data.extxyz").write_text("".join(map(text, (good(), *others))))
+    result = run("featurize", tmp_path / "data.extxyz", "--store", tmp_path / "store", "--config", config)
+    assert result.exit_code == 2
+    assert "data.extxyz, structure 1: contains Ge; known elements are Li, Si" in result.stderr
+    assert "data.extxyz, structure 2: cell of 13.57 x" in result.stderr
+    assert "2 bad and 1 good structures; nothing was done (--skip-bad" in result.stderr
     assert not (tmp_path / "store").exists()
 
 

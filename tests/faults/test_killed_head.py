@@ -12,6 +12,7 @@ from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks
 from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
+from tests.stores import content_hash
 
 SECONDS = 0.6
 PATIENCE = 15  # seconds; in production ten minutes
@@ -51,7 +52,7 @@ def test_without_the_gcs_a_driver_ends_and_is_resumed(times, data_file, undistur
         known = noted
     assert 0 not in exits, "an interrupted run says that it was"
     assert done[0] == sum(len(undisturbed.unit_rows(unit)) for unit in known)
-    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
     assert max(lost) <= 2, "at most one unit for each worker is begun again"
     injected(
         times,
@@ -96,7 +97,7 @@ def test_a_job_survives_the_head_of_its_cluster(times, larger_file, tmp_path, mo
                 assert "attempt=2" in log_of(client, job)
                 after = chunk_times(store)
                 assert {unit: after[unit] for unit in before} == before, "nothing was computed again"
-                hashes.add(FeatureStore.open(store).content_hash())
+                hashes.add(content_hash(FeatureStore.open(store)))
     assert len(hashes) == 1
     injected(
         times,

@@ -6,6 +6,7 @@ from service.feature_store import FeatureStore
 from tests.api.test_jobs import chunk_times, ended, job_process
 from tests.faults.at_work import featurizing
 from tests.faults.times import times
+from tests.stores import content_hash
 
 
 @times(1, 10)
@@ -22,7 +23,7 @@ def test_a_killed_job_is_tried_again(times, larger_file, tmp_path, injected):
             assert ended(client, job)["state"] == "succeeded"
             assert "attempt=2" in client.get(f"/v1/jobs/{job}/log").text
             assert before.items() <= chunk_times(store).items(), "nothing was computed again"
-            hashes.add(FeatureStore.open(store).content_hash())
+            hashes.add(content_hash(FeatureStore.open(store)))
     assert len(hashes) == 1
     injected(
         times, "tried again by itself, nothing that was noted was computed again, same store hash each time"

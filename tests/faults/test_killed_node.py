@@ -11,6 +11,7 @@ from tests.faults.driver import driver, ended_well, wait_for_line
 from tests.faults.marked import Marks
 from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
+from tests.stores import content_hash
 
 SECONDS = 0.3
 LONG = 6.0
@@ -52,7 +53,7 @@ def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undistur
     assert {mark.node for mark in everything} > nodes, "another node took part"
     ended = {(mark.unit, mark.pid) for mark in everything if mark.what == "end"}
     assert ended.isdisjoint((mark.unit, mark.pid) for mark in killed), "each was in the middle of a unit"
-    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
     again = len(marks.begun()) - undisturbed.n_units
     assert 0 < again <= 2 * times
     injected(
@@ -87,7 +88,7 @@ def test_a_node_that_dies_as_its_workers_start_does_not_end_the_run(data_file, u
     begun = [mark for mark in marks.all() if mark.what == "begin"]
     assert len(begun) == undisturbed.n_units
     assert doomed.isdisjoint(mark.pid for mark in begun)
-    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
 
 
 def below(raylet):

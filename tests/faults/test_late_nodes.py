@@ -11,6 +11,7 @@ from tests.faults.driver import driver, ended_well, wait_for_line
 from tests.faults.marked import Marks
 from tests.faults.ray_nodes import ray_nodes
 from tests.ray_head import ROOT
+from tests.stores import content_hash
 
 SECONDS = 0.2
 
@@ -72,4 +73,4 @@ def test_nodes_that_join_late_take_part(workers, cluster, data_file, undisturbed
     assert len({mark.pid for mark in begun}) == len(marks.started()) == (workers or 3)
     assert len({mark.node for mark in begun}) == 2
     assert len(begun) == undisturbed.n_units
-    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)

@@ -11,6 +11,7 @@ from tests.faults.marked import Marks
 from tests.faults.network import network
 from tests.faults.ray_nodes import IMPATIENT, ray_nodes
 from tests.faults.times import times
+from tests.stores import content_hash
 
 SECONDS = 0.6
 
@@ -76,7 +77,7 @@ def run_with_a_cut(net, cluster, length, data_file, undisturbed, folder):
     node.kill()
     net.mend()
     assert {mark.node for mark in marks.all()} > {far.node}, "the near worker took part"
-    assert FeatureStore.open(path).content_hash() == undisturbed.content_hash()
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
     return seconds
 
 

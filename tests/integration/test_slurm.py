@@ -20,6 +20,7 @@ from tests.cli.conftest import run
 from tests.ports import unused_port
 from tests.ray_head import ROOT
 from tests.slurm import slurm
+from tests.stores import content_hash
 from workers.cluster import connect
 
 BIN = Path(sys.executable).parent
@@ -61,7 +62,7 @@ class Outcome:
     @classmethod
     def of(cls, directory):
         return cls(
-            FeatureStore.open(directory / "features").content_hash(),
+            content_hash(FeatureStore.open(directory / "features")),
             Ensemble.load(directory / "model").model_id,
             (directory / "model" / "weights.npz").read_bytes(),
             json.loads((directory / "evaluation.json").read_text()),
@@ -101,6 +102,7 @@ class Campaign:
 
     def __init__(self, cluster, directory):
         self.cluster, self.directory = cluster, prepared(directory)
+        self.lock = directory / "campaign.lock"
         self.job = None
 
     def submit(self):
@@ -146,6 +148,8 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
     campaign = Campaign(cluster, tmp_path / "a run")
     campaign.submit()
     campaign.until(campaign.featurizing)
+    assert Path(f"/tmp/ray-{campaign.job}").stat().st_mode & 0o777 == 0o700
+    refused_beside(campaign)
     cluster.command("scancel", "--full", "--signal=KILL", campaign.job)
     campaign.until_state("CANCELLED")
     done, n_units = campaign.units()
@@ -154,6 +158,8 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
 
     campaign.submit()
     campaign.until_state("COMPLETED")
+    assert "has ended and left campaign.lock" in campaign.log
+    assert not campaign.lock.exists()
     assert "of 2 nodes have joined" in campaign.log
     assert Outcome.of(campaign.directory) == undisturbed
     assert not Path(f"/tmp/ray-{campaign.job}").exists()
@@ -170,6 +176,16 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
     assert Outcome.of(campaign.directory) == undisturbed
 
 
+def refused_beside(campaign):
+    """A second job in the same run directory ends at once, and the first one's lock stays."""
+    first = campaign.job
+    campaign.submit()
+    campaign.until_state("FAILED")
+    assert f"job {first} works in {campaign.directory}" in campaign.log
+    assert campaign.lock.read_text().strip() == first
+    campaign.job = first
+
+
 def test_out_of_time_while_training_and_asked_to_end(cluster, undisturbed, tmp_path):
     """What SLURM sends before the time limit, then what it sends to a job that has to give way."""
     campaign = Campaign(cluster, tmp_path / "run")
@@ -179,12 +195,14 @@ def test_out_of_time_while_training_and_asked_to_end(cluster, undisturbed, tmp_p
     campaign.until(lambda: campaign.show("Restarts") == "1")
     assert "the time limit is near" in campaign.log
     assert "queued again" in campaign.log
+    assert campaign.lock.read_text().strip() == campaign.job
     assert not (campaign.directory / "train.done").exists()
     cluster.command("scontrol", "update", f"jobid={campaign.job}", "StartTime=now")  # SLURM waits two minutes
     campaign.until(lambda: campaign.log.count("nodes have joined") > 3)
     cluster.command("scancel", campaign.job)
     campaign.until_state("CANCELLED")
     assert "asked to end" in campaign.log
+    assert not campaign.lock.exists()
     campaign.submit()
     campaign.until_state("COMPLETED")
     assert "featurize was finished before" in campaign.log

@@ -12,7 +12,6 @@ from service import defaults
 from service.copies import with_translated_copies
 from service.job_parameters import FeaturizeParameters, TrainParameters
 from service.training import FitSettings
-from workers.train import train
 
 OTHERS = {
     "COPIES": 0.2,
@@ -36,7 +35,6 @@ from cli import featurize, submit, train
 from service.copies import with_translated_copies
 from service.job_parameters import FeaturizeParameters, TrainParameters
 from service.training import FitSettings
-from workers.train import train as train_of_library
 
 def of(command):
     return {{name: p.default for name, p in inspect.signature(command).parameters.items()}}
@@ -47,7 +45,7 @@ def help_of(name):
 job = FeaturizeParameters(dataset="0" * 16)
 print(json.dumps({{
     "settings": asdict(FitSettings()),
-    "train": [of(train.train), of(train_of_library), TrainParameters(store="0" * 16).model_dump()],
+    "train": [of(train.train), TrainParameters(store="0" * 16).model_dump()],
     "copies": [of(featurize.featurize)["copies"], job.copies, of(with_translated_copies)["share"]],
     "help": [help_of("train"), help_of("featurize")],
 }}, default=str))
@@ -61,7 +59,7 @@ def defaults_of(function):
 def test_commands_and_jobs_have_the_defaults_of_the_library():
     settings = asdict(FitSettings())
     job = TrainParameters(store="0" * 16).model_dump()
-    for found in (job, defaults_of(train_command), defaults_of(train)):
+    for found in (job, defaults_of(train_command)):
         assert {name: found[name] for name in settings} == settings
     copies = FeaturizeParameters(dataset="0" * 16).copies
     assert copies == defaults_of(featurize_command)["copies"] == defaults_of(with_translated_copies)["share"]

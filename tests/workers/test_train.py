@@ -18,7 +18,7 @@ from atomscatter.scattering import Scattering
 from service.training import FitSettings, TrainingData, training_data
 from workers.cluster import connect
 from workers.fit_worker import FitWorker, Problem
-from workers.train import train, train_on
+from workers.train import train_on
 
 SETTINGS = FitSettings(folds=3, bootstraps=13, max_features=15, seed=4, channel_share=1.0)
 SOME_CHANNELS = replace(SETTINGS, channel_share=0.4)  # two of the five of make_data
@@ -400,9 +400,8 @@ def continued(store, **changes):
 
 
 def test_from_store_to_prediction(ray, store, tmp_path) -> None:
-    ensemble, report = train(
-        store, folds=5, bootstraps=4, max_features=10, seed=1, workers=2, references={"Si": -5.4}
-    )
+    settings = FitSettings(folds=5, bootstraps=4, max_features=10, seed=1)
+    ensemble, report = train_on(training_data(store), settings, workers=2, references={"Si": -5.4})
     assert len(report.folds) == 5
     ensemble.save(tmp_path / "model")
     atoms = bulk("Si", "diamond", a=5.47, cubic=True)
