@@ -36,6 +36,7 @@ with a perfect fit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -108,174 +109,212 @@ def _draw(pool, n_pool, n_draw, rng):  # type: ignore[no-untyped-def]
     return n_draw
 
 
+class _Choice(NamedTuple):
+    """Arrays of a choice in progress. The functions below change all but the first two and the last three."""
+
+    source: FloatArray
+    """X^T of the weighted rows, or the Gram matrix; rows belong to columns."""
+    norms: FloatArray
+    """|x|^2 of each column."""
+    Q: FloatArray
+    """q_k in row k; empty with the Gram matrix."""
+    C: FloatArray
+    """Coefficients c_jk = q_k . x_j, in row j."""
+    pivots: FloatArray
+    """|x_perp|^2 of each column, as far as it is ``done``."""
+    correlations: FloatArray
+    """x_perp . r of each column, as far as it is ``done``."""
+    done: IntArray
+    """Steps whose coefficients each column has."""
+    dependent: NDArray[np.bool_]
+    """Columns that cannot be chosen."""
+    pool: IntArray
+    """Columns that are not chosen, first; the rest are leftovers."""
+    order: IntArray
+    """Chosen columns."""
+    projection: FloatArray
+    """q_k . y."""
+    residual: FloatArray
+    """Weighted sum of squared training errors after each step."""
+    rows_residual: FloatArray
+    """y less its projections; empty with the Gram matrix."""
+    drawn: IntArray
+    """Columns drawn at each step; empty if nobody asks."""
+    from_rows: bool
+    total: float
+    """y . y"""
+    perfect: float
+    """Weighted sum of squared errors at which the choice ends."""
+
+
 @numba.njit(cache=True)
-def _apply(j, start, stop, C, pivots, correlations, projection):  # type: ignore[no-untyped-def]
+def _apply(j, start, stop, c):  # type: ignore[no-untyped-def]
     """Take steps start .. stop - 1 out of the residual norm of column j and of its product with the
     residual."""
     for i in range(start, stop):
-        pivots[j] -= C[j, i] * C[j, i]
-        correlations[j] -= C[j, i] * projection[i]
+        c.pivots[j] -= c.C[j, i] * c.C[j, i]
+        c.correlations[j] -= c.C[j, i] * c.projection[i]
 
 
 @numba.njit(cache=True)
-def _new_coefficients(j, start, stop, source, from_rows, Q, C, order):  # type: ignore[no-untyped-def]
+def _new_coefficients(j, start, stop, c):  # type: ignore[no-untyped-def]
     """Coefficients c_ji, i = start .. stop - 1, of column j (the two sources of the module's docstring)."""
     for i in range(start, stop):
-        if from_rows:
-            C[j, i] = _dot(source[j], Q[i], source.shape[1])
+        if c.from_rows:
+            c.C[j, i] = _dot(c.source[j], c.Q[i], c.source.shape[1])
         else:
-            p = order[i]
-            C[j, i] = (source[p, j] - _dot(C[j], C[p], i)) / C[p, i]
+            p = c.order[i]
+            c.C[j, i] = (c.source[p, j] - _dot(c.C[j], c.C[p], i)) / c.C[p, i]
 
 
 @numba.njit(cache=True)
-def _enter_row_column(p, k, source, Q, C, residual):  # type: ignore[no-untyped-def]
+def _enter_row_column(p, k, c):  # type: ignore[no-untyped-def]
     """Orthonormalise column p against q_0 .. q_{k-1}, twice because once is not enough; return q_k . y."""
-    n = source.shape[1]
-    q = source[p].copy()
+    n = c.source.shape[1]
+    q = c.source[p].copy()
     if k > 0:
-        q -= np.dot(C[p, :k], Q[:k])
-        again = np.dot(Q[:k], q)
-        q -= np.dot(again, Q[:k])
-        C[p, :k] += again
+        q -= np.dot(c.C[p, :k], c.Q[:k])
+        again = np.dot(c.Q[:k], q)
+        q -= np.dot(again, c.Q[:k])
+        c.C[p, :k] += again
     norm = np.sqrt(_dot(q, q, n))
-    C[p, k] = norm
-    Q[k] = q / norm
-    projection = _dot(Q[k], residual, n)
-    residual -= projection * Q[k]
+    c.C[p, k] = norm
+    c.Q[k] = q / norm
+    projection = _dot(c.Q[k], c.rows_residual, n)
+    c.rows_residual[:] -= projection * c.Q[k]
     return projection
 
 
 @numba.njit(cache=True)
-def _best(  # type: ignore[no-untyped-def]
-    columns, k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order, projection,
-    guard
-):  # fmt: skip
-    """Index in ``columns`` of the one that lowers the error most at step k; -1 if all are dependent."""
+def _best(n_columns, k, c):  # type: ignore[no-untyped-def]
+    """Place among the first columns of the pool of the one that lowers the error most at step k; -1 if all
+    are dependent."""
+    guard = PIVOT_GUARD if c.from_rows else GRAM_PIVOT_GUARD
     best, best_gain = -1, -1.0
-    for s in range(columns.size):
-        j = columns[s]
-        if dependent[j]:
+    for s in range(n_columns):
+        j = c.pool[s]
+        if c.dependent[j]:
             continue
-        _new_coefficients(j, done[j], k, source, from_rows, Q, C, order)
-        _apply(j, done[j], k, C, pivots, correlations, projection)
-        done[j] = k
-        if pivots[j] <= guard * norms[j]:
-            dependent[j] = True
+        _new_coefficients(j, c.done[j], k, c)
+        _apply(j, c.done[j], k, c)
+        c.done[j] = k
+        if c.pivots[j] <= guard * c.norms[j]:
+            c.dependent[j] = True
             continue
-        gain = correlations[j] * correlations[j] / pivots[j]
+        gain = c.correlations[j] * c.correlations[j] / c.pivots[j]
         if gain > best_gain:
             best, best_gain = s, gain
     return best
 
 
 @numba.njit(cache=True)
-def _choose(  # type: ignore[no-untyped-def]
-    start, stop, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, pool, n_pool, n_draw,
-    rng, order, projection, residual, rows_residual, total, perfect, drawn, guard,
-):  # fmt: skip
+def _enter(p, k, c):  # type: ignore[no-untyped-def]
+    """Add column p to the model as its step k; return whether the fit is perfect now."""
+    c.order[k] = p
+    c.done[p] = k + 1
+    if c.from_rows:
+        c.projection[k] = _enter_row_column(p, k, c)
+        c.residual[k] = _dot(c.rows_residual, c.rows_residual, c.rows_residual.size)
+        return c.residual[k] <= c.perfect
+    c.C[p, k] = np.sqrt(c.pivots[p])
+    c.projection[k] = c.correlations[p] / c.C[p, k]
+    gain = c.projection[k] * c.projection[k]
+    before = c.residual[k - 1] if k > 0 else c.total
+    c.residual[k] = max(before - gain, 0.0)
+    # The difference of large numbers is rounding before the errors are small; the gain is no difference.
+    return c.residual[k] <= max(c.perfect, _GRAM_ROUNDING * c.total) and gain <= c.perfect
+
+
+@numba.njit(cache=True)
+def _choose(start, stop, n_pool, n_draw, rng, c):  # type: ignore[no-untyped-def]
     """Steps start .. stop - 1 of the greedy choice; returns how many steps there are now, and how many
     columns are left in the pool (0: the choice has ended)."""
     k = start
     while k < stop and n_pool > 0:
-        m = _draw(pool, n_pool, n_draw, rng)
-        s = _best(
-            pool[:m], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent, order,
-            projection, guard,
-        )  # fmt: skip
+        m = _draw(c.pool, n_pool, n_draw, rng)
+        s = _best(m, k, c)
         if s < 0:
             # Only dependent columns were drawn. Is there any other? If so, draw again.
-            s = _best(
-                pool[:n_pool], k, source, from_rows, Q, C, norms, pivots, correlations, done, dependent,
-                order, projection, guard,
-            )  # fmt: skip
-            if s < 0:
+            if _best(n_pool, k, c) < 0:
                 n_pool = 0
             continue
-        if drawn.shape[0] > 0:
-            drawn[k, :m] = pool[:m]
-        p = pool[s]
+        if c.drawn.shape[0] > 0:
+            c.drawn[k, :m] = c.pool[:m]
+        p = c.pool[s]
         n_pool -= 1
-        pool[s] = pool[n_pool]
-        order[k] = p
-        done[p] = k + 1
-        before = residual[k - 1] if k > 0 else total
-        if from_rows:
-            projection[k] = _enter_row_column(p, k, source, Q, C, rows_residual)
-            residual[k] = _dot(rows_residual, rows_residual, rows_residual.size)
-        else:
-            C[p, k] = np.sqrt(pivots[p])
-            projection[k] = correlations[p] / C[p, k]
-            residual[k] = max(before - projection[k] * projection[k], 0.0)
+        c.pool[s] = c.pool[n_pool]
+        if _enter(p, k, c):
+            n_pool = 0
         k += 1
-        if from_rows:
-            n_pool *= residual[k - 1] > perfect
-        elif residual[k - 1] <= max(perfect, _GRAM_ROUNDING * total):
-            # A difference of large numbers. What is gained is not one.
-            n_pool *= projection[k - 1] * projection[k - 1] > perfect
     return k, n_pool
 
 
 @numba.njit(cache=True)
-def _absorb_block(start, stop, block, C, pivots, correlations, done, projection):  # type: ignore[no-untyped-def]
+def _absorb_block(start, stop, block, c):  # type: ignore[no-untyped-def]
     """Store a block of coefficients, shape (n_columns, stop - start), for every column that lacks them."""
     for j in range(block.shape[0]):
-        for i in range(done[j], stop):
-            C[j, i] = block[j, i - start]
-        _apply(j, done[j], stop, C, pivots, correlations, projection)
-        done[j] = max(done[j], stop)
+        for i in range(c.done[j], stop):
+            c.C[j, i] = block[j, i - start]
+        _apply(j, c.done[j], stop, c)
+        c.done[j] = max(c.done[j], stop)
 
 
 def _greedy(
     source: FloatArray,
-    from_rows: bool,
     norms: FloatArray,
     products: FloatArray,
-    y: FloatArray,
+    y: FloatArray | None,
     total: float,
-    perfect: float,
+    *,
+    weight: float,
     max_features: int,
     n_draw: int,
     rng: np.random.Generator,
     record: bool,
 ) -> GreedyPath:
-    """The greedy choice; ``source`` is X^T of the weighted rows or the Gram matrix, see the module's
-    docstring."""
-    n_columns = len(source)
+    """The greedy choice; ``source`` is X^T of the weighted rows, or the Gram matrix where there is no
+    ``y``."""
+    n_columns, from_rows = len(source), y is not None
+    n_draw = min(n_draw, n_columns)
     limit = min(max_features, n_columns, source.shape[1])
-    Q = np.empty((limit, source.shape[1])) if from_rows else np.empty((0, 0))
-    C = np.zeros((n_columns, limit))
-    pivots, correlations = norms.copy(), products.copy()
-    done = np.zeros(n_columns, dtype=np.int64)
-    dependent = ~(norms > 0)  # zero columns
-    pool, n_pool = np.arange(n_columns), n_columns
-    order = np.full(limit, -1)
-    projection, residual = np.zeros(limit), np.zeros(limit)
-    drawn = np.full((limit, n_draw), -1) if record else np.empty((0, 0), dtype=np.int64)
-    guard = PIVOT_GUARD if from_rows else GRAM_PIVOT_GUARD
+    c = _Choice(
+        source=source,
+        norms=norms,
+        Q=np.empty((limit, source.shape[1]) if from_rows else (0, 0)),
+        C=np.zeros((n_columns, limit)),
+        pivots=norms.copy(),
+        correlations=products.copy(),
+        done=np.zeros(n_columns, dtype=np.int64),
+        dependent=~(norms > 0),  # zero columns
+        pool=np.arange(n_columns),
+        order=np.full(limit, -1),
+        projection=np.zeros(limit),
+        residual=np.zeros(limit),
+        rows_residual=np.empty(0) if y is None else y.copy(),
+        drawn=np.full((limit, n_draw) if record else (0, 0), -1),
+        from_rows=from_rows,
+        total=total,
+        perfect=weight * PERFECT_FIT**2,
+    )
     # Without bagging every column has its coefficients already when a block ends.
     block = _BLOCK if n_draw < n_columns else limit
-    k = 0
+    k, n_pool = 0, n_columns
     while k < limit and n_pool > 0:
         start = k
-        k, n_pool = _choose(
-            start, min(start + block, limit), source, from_rows, Q, C, norms, pivots, correlations, done,
-            dependent, pool, n_pool, n_draw, rng, order, projection, residual, y, total, perfect, drawn,
-            guard,
-        )  # fmt: skip
+        k, n_pool = _choose(start, min(start + block, limit), n_pool, n_draw, rng, c)
         if k < limit and n_pool > 0:
-            p = order[start:k]
+            p = c.order[start:k]
             if from_rows:
-                new = source @ Q[start:k].T
+                new = source @ c.Q[start:k].T
             else:
-                new = np.ascontiguousarray(source[p].T) - C[:, :start] @ C[p, :start].T
-                new = solve_triangular(C[p, start:k], new.T, lower=True, check_finite=False).T
-            new = np.ascontiguousarray(new)
-            _absorb_block(start, k, new, C, pivots, correlations, done, projection)
+                new = np.ascontiguousarray(source[p].T) - c.C[:, :start] @ c.C[p, :start].T
+                new = solve_triangular(c.C[p, start:k], new.T, lower=True, check_finite=False).T
+            _absorb_block(start, k, np.ascontiguousarray(new), c)
     if k == 0:
         raise FitError("every feature column of the training structures is zero")
-    R = np.triu(C[order[:k], :k].T)
-    return GreedyPath(order[:k], R, projection[:k], residual[:k], drawn[:k] if record else None)
+    order = c.order[:k]
+    R = np.triu(c.C[order, :k].T)
+    return GreedyPath(order, R, c.projection[:k], c.residual[:k], c.drawn[:k] if record else None)
 
 
 def greedy_rows(
@@ -299,8 +338,8 @@ def greedy_rows(
     y = np.array(y, dtype=np.float64)
     norms = np.einsum("ij,ij->i", source, source)
     return _greedy(
-        source, True, norms, source @ y, y, float(y @ y), _perfect(weight), max_features,
-        min(n_draw, len(source)), rng, record,
+        source, norms, source @ y, y, float(y @ y),
+        weight=weight, max_features=max_features, n_draw=n_draw, rng=rng, record=record,
     )  # fmt: skip
 
 
@@ -321,13 +360,7 @@ def greedy_gram(
     Raises FitError when every column is zero.
     """
     norms = np.ascontiguousarray(np.diagonal(G))
-    unused = np.empty(0)
     return _greedy(
-        G, False, norms, products, unused, total, _perfect(weight), max_features, min(n_draw, len(G)), rng,
-        record,
+        G, norms, products, None, total,
+        weight=weight, max_features=max_features, n_draw=n_draw, rng=rng, record=record,
     )  # fmt: skip
-
-
-def _perfect(weight: float) -> float:
-    """Weighted sum of squared errors of a perfect fit, eV^2/atom^2."""
-    return weight * PERFECT_FIT**2
