@@ -24,7 +24,7 @@ def info(
     """Describe a feature store or a model."""
     from rich.table import Table
 
-    from atomscatter.ensemble import CARD_FILE
+    from atomscatter.model_files import CARD_FILE
     from service.report import plain, terminal
     from service.storage import is_url
 

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from atomscatter.ensemble import CARD_FILE, WEIGHTS_FILE, Ensemble
+from atomscatter.ensemble import Ensemble
 from atomscatter.errors import DataError, ModelError
+from atomscatter.model_files import CARD_FILE, WEIGHTS_FILE
 from service.disk import room_checked
 from service.evaluation import MEV, Errors, PropertyErrors
 

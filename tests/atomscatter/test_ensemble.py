@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from atomscatter import ensemble as ensemble_module
+from atomscatter import model_files
 from atomscatter.channels import channels_for
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ModelError, StructureError
@@ -326,7 +326,7 @@ def test_failed_save_leaves_the_old_model(stored, model, monkeypatch) -> None:
     def full(_arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ensemble_module, "_npz", full)
+    monkeypatch.setattr(model_files, "_npz", full)
     with pytest.raises(OSError, match="No space"):
         replace(model, bias=model.bias + 1).save(stored)
     assert Ensemble.load(stored).model_id == model.model_id
