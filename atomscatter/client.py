@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import IO, Any, Generic, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -72,13 +72,21 @@ class _Settings:
         url: of the service.
         key: API key, when the service wants one.
         timeout: seconds for one request.
+        upload_timeout: seconds for the upload of a data set; a server may read it for 1800.
         patience: seconds to go on trying while the service is busy; 0: one try.
     """
 
     def __init__(
-        self, url: str = LOCAL, *, key: str | None = None, timeout: float = 120.0, patience: float = 60.0
+        self,
+        url: str = LOCAL,
+        *,
+        key: str | None = None,
+        timeout: float = 120.0,
+        upload_timeout: float = 1920.0,
+        patience: float = 60.0,
     ) -> None:
         self.patience = patience
+        self.upload_timeout = upload_timeout
         self._http: dict[str, Any] = {
             "base_url": url,
             "timeout": timeout,
@@ -154,7 +162,8 @@ class Client(_Settings):
 
     def upload(self, path: str | Path, **reading: str) -> Json:
         """Send a training set (extended XYZ with energies, eV); reading: ``path_key``, ``energy_key``."""
-        return self._send(_upload(Path(path), reading))
+        with Path(path).open("rb") as file:
+            return self._send(_upload(file, reading, self.upload_timeout))
 
     def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
         """Start a job: featurize, train or evaluate; ``key``: the same key gives the same job."""
@@ -258,7 +267,8 @@ class AsyncClient(_Settings):
 
     async def upload(self, path: str | Path, **reading: str) -> Json:
         """See :meth:`Client.upload`."""
-        return await self._send(_upload(Path(path), reading))
+        with Path(path).open("rb") as file:
+            return await self._send(_upload(file, reading, self.upload_timeout))
 
     async def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
         """See :meth:`Client.submit`."""
@@ -380,8 +390,9 @@ def _activate(model: str) -> _Call[Json]:
     return _Call("POST", f"/v1/models/{model}/activate", _object)
 
 
-def _upload(path: Path, reading: Mapping[str, str]) -> _Call[Json]:
-    arguments = {"files": {"file": (path.name, path.read_bytes())}, "data": dict(reading)}
+def _upload(file: IO[bytes], reading: Mapping[str, str], timeout: float) -> _Call[Json]:
+    # Sent from the file, which may be large; from its beginning at each try.
+    arguments = {"files": {"file": (Path(file.name).name, file)}, "data": dict(reading), "timeout": timeout}
     return _Call("POST", "/v1/datasets", _object, arguments)
 
 

@@ -6,8 +6,8 @@ The prediction for a structure with features phi is the mean over the models of
 
 and the standard deviation over the models is given as its uncertainty.
 
-A stored model is a directory with two files: ``weights.npz`` (arrays, never pickled objects) and
-``card.json`` (the model card); see :mod:`atomscatter.model_files`. The model id is a hash of the arrays, the scattering configuration, the
+A stored model is a directory with its arrays (never pickled objects) and its card, see
+:mod:`atomscatter.model_files`. The model id is a hash of the arrays, the scattering configuration, the
 reference energies and the hash of the training data; it is checked when a model is loaded.
 """
 
