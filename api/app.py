@@ -14,8 +14,9 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from api import examples
+from api.cross_site import OwnSite
 from api.errors import PROBLEM, add_error_handlers
-from api.middleware import REQUEST_ID, LimitedBody, Observed
+from api.middleware import REQUEST_ID, HeadAsGet, LimitedBody, Observed
 from api.routers import datasets, health, jobs, models, predictions, properties, structures
 from api.schemas import Problem
 from api.state import Service
@@ -31,7 +32,7 @@ DESCRIPTION = (
 _STATUSES = {
     400: "Malformed JSON",
     401: "No valid key",
-    403: "Key without the scope",
+    403: "Key without the scope, or a page of another site",
     404: "Unknown id",
     413: "Body too large",
     415: "Format that is not read",
@@ -58,6 +59,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     """An application with its own processes and models; nothing starts before its lifespan does."""
     settings = settings or ServeSettings()
     service = Service(settings)
+    service.metrics.build.info({"version": _version()})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -74,6 +76,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # from /static, see _add_page: the framework's own comes from another server
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the sender's Host header makes
         responses=_RESPONSES,
     )
     app.state.service = service
@@ -96,7 +99,11 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
             return settings.max_dataset_bytes
         return settings.max_file_bytes if path.endswith("/file") else settings.max_body_bytes
 
+    # The last one is outermost. CORS is: other origins are told of errors, too.
     app.add_middleware(LimitedBody, limit_of=limit_of)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(OwnSite, origins=settings.cors_origins)
+    app.add_middleware(Observed, metrics=service.metrics)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -105,7 +112,6 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Location", "Retry-After"],
         )
-    app.add_middleware(Observed, metrics=service.metrics)
     return app
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,13 +20,15 @@ from atomscatter.errors import (
     ConfigError,
     DataError,
     ModelError,
+    StorageError,
     StoreError,
     StructureError,
     WorkerError,
 )
 from service.datasets import UnknownIdError
+from service.disk import room_checked
 from service.job_parameters import PARAMETERS
-from service.jobs import JobStateError, KeyReusedError
+from service.jobs import JobStateError, KeyReusedError, QueueFullError
 from service.registry import UnknownModelError, UnusableModelError
 from service.state import StateDirectory
 from service.uploads import UnsupportedUploadError, UploadError
@@ -44,12 +48,17 @@ STATUS: dict[type[Exception], int] = {
     KeyReusedError: 422,
     JobStateError: 409,
     BusyError: 503,
+    QueueFullError: 503,
     OverrunError: 422,
     StoreError: 503,
     WorkerError: 503,
 }
 """Status of the library's errors; a class that is not named has that of its nearest base."""
 
+_TITLE = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""Names of RFC 9110, where those of the interpreter depend on its version."""
+
+_SECONDS_UNTIL_A_JOB_ENDS = 60  # a guess
 _MALFORMED = {"json_invalid", "missing_body"}
 
 
@@ -93,7 +102,7 @@ def problem(
     ``index``."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLE.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
@@ -137,6 +146,12 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, OSError):  # forms are kept on disk, and the framework blames the sender
+        try:
+            with room_checked(Path(tempfile.gettempdir())):
+                raise error.__cause__
+        except StorageError as full:
+            return _on_ours(request, full)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request))) or headers.get("Allow", "GET")
@@ -154,12 +169,17 @@ def _on_ours(request: Request, error: Exception) -> JSONResponse:
     status = next(STATUS[kind] for kind in [*type(error).__mro__, AtomscatterError] if kind in STATUS)
     if isinstance(error, BusyError):
         return problem(status, str(error), headers={"Retry-After": str(error.retry_after)})
+    if isinstance(error, QueueFullError):
+        return problem(status, str(error), headers={"Retry-After": str(_SECONDS_UNTIL_A_JOB_ENDS)})
     if isinstance(error, StructuresError):
         errors = [{"pointer": p, "index": i, "detail": reason} for p, i, reason in error.problems]
         return problem(status, str(error), errors=errors)
     if isinstance(error, UploadError):
         errors = [{"pointer": "/file", "index": i, "detail": reason} for i, reason in error.problems]
-        return problem(status, f"{len(errors)} problems in the file", errors=errors)
+        n = len(errors)
+        return problem(
+            status, "1 problem in the file" if n == 1 else f"{n} problems in the file", errors=errors
+        )
     if isinstance(error, OverrunError):
         place = {"pointer": f"/{_field_of(request)}", "index": None, "detail": str(error)}
         return problem(status, str(error), errors=[place])

@@ -1,11 +1,13 @@
-"""What happens around every request: its id, its log line, its metrics, and the limit of its body."""
+"""What happens around every request: its id, its log line, its metrics, the limit of its body, and HEAD."""
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
 from collections.abc import Callable
+from urllib.parse import quote
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +29,10 @@ _SECURITY_HEADERS = {
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
+# Those who ask all the time; what they are told is in the log only when it is no good news.
+_ASKED_ALL_THE_TIME = re.compile("/health/.*|/metrics")
+
+
 class _BodyTooLargeError(Exception):
     """The body has more bytes than the route accepts."""
 
@@ -46,13 +52,17 @@ class Observed:
             return
         given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
         request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
-        status, started = 500, False
+        status, started, streaming = 500, False, False
+        scope.setdefault("state", {})  # of the request: routes note in it whose key it has
 
         async def with_headers(message: Message) -> None:
-            nonlocal status, started
+            nonlocal status, started, streaming
             if message["type"] == "http.response.start":
                 started = True
                 status = message["status"]
+                if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
+                    streaming = True  # answered; what follows lasts as long as a job
+                    self.metrics.in_flight.dec()
                 headers = {REQUEST_ID: request_id, **_SECURITY_HEADERS}
                 message["headers"] = [
                     *message["headers"],
@@ -67,28 +77,66 @@ class Observed:
                 await self.app(scope, receive, with_headers)
             except Exception as error:
                 # Here, not in a handler of the framework: that one is outside, where no id is known.
-                self._log.error("unexpected error", path=scope["path"], exc_info=error)
+                self._log.error("unexpected error", path=_one_line(scope["path"]), exc_info=error)
                 if started:
                     raise
                 refusal = problem(500, "an unexpected error; the log has it under the request id")
                 await refusal(scope, receive, with_headers)
             finally:
-                self.metrics.in_flight.dec()
-                self._note(scope, status, time.perf_counter() - began)
+                if not streaming:
+                    self.metrics.in_flight.dec()
+                self._note(scope, status, time.perf_counter() - began, streaming)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, streaming: bool) -> None:
         # The route's pattern, not the path: paths are the senders' invention.
         route = getattr(scope.get("route"), "path", "(none)")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(method, route, str(status)).inc()
-        self.metrics.seconds.labels(route).observe(seconds)
-        self._log.info(
+        if not streaming:
+            self.metrics.seconds.labels(route).observe(seconds)
+        key = scope["state"].get("key")
+        self._log.log(
+            logging.DEBUG if status < 400 and _ASKED_ALL_THE_TIME.fullmatch(route) else logging.INFO,
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=_one_line(scope["path"]),
             status=status,
             milliseconds=round(1000 * seconds, 1),
+            client=_one_line(scope["client"][0]) if scope.get("client") else None,
+            **({"key": key} if key else {}),
         )
+
+
+def _one_line(text: str) -> str:
+    """Of a sender's invention, as it may be in a log: without line ends, and what else steers a terminal."""
+    return quote(text, safe="/:", errors="replace")
+
+
+class HeadAsGet:
+    """Answer HEAD where GET is answered, without the body: routes of the framework know GET only.
+
+    Except for streams of events, whose end, the only thing that is left of them, is that of a job.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/events"):
+            await self.app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        inner = {**scope, "method": "GET"}  # a copy: the server keeps to what it was asked
+        try:
+            await self.app(inner, receive, without_body)
+        finally:
+            scope["route"] = inner.get("route")
 
 
 class LimitedBody:

@@ -39,6 +39,7 @@ class Needs(APIKeyHeader):
         found = keys.find(key) if key else None
         if found is None:
             raise HTTPException(401, "a valid X-API-Key is needed", {"WWW-Authenticate": "ApiKey"})
+        request.state.key = found.name  # for the log
         if self.scope not in found.scopes:
             raise HTTPException(403, f"key {found.name} does not have the scope {self.scope}")
 

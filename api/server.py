@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import socket
 import threading
@@ -51,6 +52,16 @@ class DrainingServer(uvicorn.Server):
         timer.start()
 
 
+class _AsOurs(logging.Handler):
+    """Lines of uvicorn, asyncio and the interpreter's warnings, in the form that ours have."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it once more."""
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
 def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -59,6 +70,8 @@ def _url(listening: socket.socket) -> str:
 def run(settings: ServeSettings, host: str, port: int) -> None:
     """Serve until a signal ends it."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    logging.captureWarnings(True)
+    logging.basicConfig(handlers=[_AsOurs()], level=logging.WARNING, force=True)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -66,6 +79,7 @@ def run(settings: ServeSettings, host: str, port: int) -> None:
         port=port,
         access_log=False,  # the service has its own, with request ids
         log_level="warning",
+        log_config=None,  # its lines go where ours go
         timeout_graceful_shutdown=settings.shutdown_grace,
         # Longer than clients keep idle connections: they close them, and no request meets a closed one.
         timeout_keep_alive=75,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ from workers.prediction_pool import PredictionPool
 _SECONDS_OF_A_CHECK = 5.0
 """For so long the outcome of a check is told to all who ask."""
 
+_MODELS_KEPT = 2
+"""Models beside the active one that are kept in memory: those which requests have named last."""
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -52,6 +56,7 @@ class Service:
         self.datasets = self.directory.datasets()
         self.draining = False
         self._active: ServedModel | None = None
+        self._recent: OrderedDict[str, ServedModel] = OrderedDict()  # others that requests have named
         self._switching = asyncio.Lock()
         self._checking = asyncio.Lock()
         self._checked: tuple[float, bool] | None = None  # when, and whether jobs could be started
@@ -60,7 +65,15 @@ class Service:
         self._runner: JobRunner | None = None
 
     async def start(self) -> None:
-        """Start the processes, load the active model in each, and go on with jobs that were left."""
+        """Start the processes, load the active model in each, and go on with jobs that were left.
+
+        Raises:
+            UnknownModelError, UnusableModelError: the model is not there, or damaged.
+            ConfigError: a process on another machine looks after the jobs of the state directory.
+            StoreError: files of the state directory cannot be used.
+        """
+        runner = JobRunner(self.directory, self.settings.jobs_address, self.settings.cluster_patience)
+        self._jobs = await run_in_threadpool(runner.open)
         self._pool = PredictionPool(
             self.settings.workers or available_cores(),
             capacity=self.settings.max_pending,
@@ -73,8 +86,7 @@ class Service:
         else:
             model_id = self.registry.active
         self._serve(await self._loaded(model_id))
-        self._jobs = await run_in_threadpool(self.directory.ledger)
-        self._runner = JobRunner(self.directory, self.settings.jobs_address, self.settings.cluster_patience)
+        self._runner = runner  # not earlier: one that has not begun must end no job that was left
         self._runner.start()
 
     def stop(self) -> None:
@@ -139,13 +151,22 @@ class Service:
         """A stored model, or the active one. Raises UnknownModelError, UnusableModelError."""
         if model_id is None or model_id == self.active.id:
             return self.active
-        return await run_in_threadpool(self._load, model_id)
+        served = self._recent.get(model_id)
+        if served is None:
+            served = await run_in_threadpool(self._load, model_id)
+        else:  # its content belongs to its id: all that may have changed is that it is gone
+            await run_in_threadpool(self.registry.directory, model_id)
+        self._recent[model_id] = served
+        self._recent.move_to_end(model_id)
+        while len(self._recent) > _MODELS_KEPT:
+            self._recent.popitem(last=False)
+        return served
 
     async def read(self, file: UploadFile) -> list[LabelledStructure]:
         """Structures of an uploaded file, in order; errors: :func:`service.uploads.read_upload`."""
         return await self.pool.read(
             file.filename or "",
-            await file.read(),
+            file.file,
             max_structures=self.settings.max_structures,
             max_atoms=self.settings.max_atoms,
         )
@@ -163,39 +184,46 @@ class Service:
             )
         return list(others.values())
 
-    def _check_number(self, n_structures: int, place: str) -> None:
-        limit = self.settings.max_structures
-        if n_structures > limit:
-            reason = f"{n_structures} structures; at most {limit}"
-            raise StructuresError([(place, None, reason)], reason)
+    async def require_usable(self, model: ServedModel, structures: Sequence[Atoms]) -> None:
+        """Raise StructuresError that names all that cannot be used, before anything is made of them."""
+        self._check_sizes(structures, "/structures/{}")
+        _raise_problems(await self.pool.check(str(model.directory), structures), "/structures/{}")
 
     async def predict(
-        self, model: ServedModel, structures: Sequence[Atoms], place: str = "/structures"
+        self, model: ServedModel, structures: Sequence[Atoms], *, of_a_file: bool = False
     ) -> list[Prediction]:
         """Predictions in order.
 
         Args:
             model: as :meth:`model` gives it.
             structures: periodic or not, of any kind: they are checked here.
-            place: JSON pointer of the list that they come from, for the error.
+            of_a_file: in an error they are then told by their index: no JSON pointer leads into a file.
 
         Raises:
             StructuresError: structures cannot be used; all of them are named.
         """
-        self._check_number(len(structures), place)
-        large = [(i, len(a)) for i, a in enumerate(structures) if len(a) > self.settings.max_atoms]
-        if large:
-            limit = self.settings.max_atoms
-            raise StructuresError([(f"{place}/{i}", i, f"has {n} atoms; at most {limit}") for i, n in large])
+        self._check_number(len(structures), "/file" if of_a_file else "/structures")
+        place = "/file" if of_a_file else "/structures/{}"
+        self._check_sizes(structures, place)
         costs = [model.ensemble.scattering.grid_points(atoms) for atoms in structures]
         # Checked in the processes, where it counts as work: thousands of atoms in one place take their time.
         answers = await self.pool.predict(str(model.directory), structures, costs)
-        problems = [(i, a) for i, a in enumerate(answers) if isinstance(a, StructureError)]
-        if problems:
-            raise StructuresError([(f"{place}/{i}", i, error.reason) for i, error in problems])
+        _raise_problems(answers, place)
         predictions = [a for a in answers if isinstance(a, Prediction)]
         self.metrics.structures.inc(len(predictions))
         return predictions
+
+    def _check_number(self, n_structures: int, place: str) -> None:
+        limit = self.settings.max_structures
+        if n_structures > limit:
+            reason = f"{n_structures} structures; at most {limit}"
+            raise StructuresError([(place, None, reason)], reason)
+
+    def _check_sizes(self, structures: Sequence[Atoms], place: str) -> None:
+        limit = self.settings.max_atoms
+        large = [(i, len(atoms)) for i, atoms in enumerate(structures) if len(atoms) > limit]
+        if large:
+            raise StructuresError([(place.format(i), i, f"has {n} atoms; at most {limit}") for i, n in large])
 
     async def _loaded(self, model_id: str) -> ServedModel:
         """A stored model, once every process has it."""
@@ -210,6 +238,14 @@ class Service:
     def _load(self, model_id: str) -> ServedModel:
         ensemble = self.registry.load(model_id)
         return ServedModel(model_id, self.registry.directory(model_id), ensemble)
+
+
+def _raise_problems(answers: Sequence[object], place: str) -> None:
+    problems = [
+        (place.format(i), i, a.reason) for i, a in enumerate(answers) if isinstance(a, StructureError)
+    ]
+    if problems:
+        raise StructuresError(problems)
 
 
 def _could_start_jobs(runner: JobRunner) -> bool:

@@ -88,7 +88,9 @@ def cancel(
     job_id: JobId,
     lost: Annotated[
         bool,
-        typer.Option("--lost", help="Its cluster is gone for good: count it as cancelled, without asking."),
+        typer.Option(
+            "--lost", help="Its cluster is gone for good: count it as cancelled if that cannot be asked."
+        ),
     ] = False,
     address: JobsAddress = None,
     state: State = None,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options
+
+if TYPE_CHECKING:
+    from service.settings import ServeSettings
 
 
 def serve(
@@ -17,7 +20,8 @@ def serve(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Directory of the model to serve. Default: the active one, at first the embedded model.",
+            help="Directory of the model to serve, or the word embedded. Default: the active one, at first "
+            "the embedded model.",
             show_default=False,
         ),
     ] = None,
@@ -42,22 +46,27 @@ def serve(
     """Serve predictions over HTTP, and a page at /; further settings: ATOMSCATTER_... or atomscatter.toml."""
     from api.server import run
     from atomscatter.ensemble import Ensemble
+    from service.default_model import embedded_model
     from service.logs import configure_logging
     from service.settings import ServeSettings, read_settings
 
     settings = read_settings(ServeSettings, model=model, state=state, workers=workers, jobs_address=address)
     as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
     configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
-    # What is wrong with the model is said now, before anything starts.
+    # What is wrong with the model or the state directory is said now, before anything starts.
+    if settings.model == Path("embedded") and not settings.model.exists():
+        settings = settings.model_copy(update={"model": embedded_model()})
     if settings.model is not None:
         _ = Ensemble.load(settings.model).scattering
     else:
         _require_active_model(settings.state)
+    _require_usable_state(settings)
+    _tell_who_may_ask(host, settings)
     run(settings, host, port)
 
 
 def _require_active_model(state: Path) -> None:
-    """Raise ModelError that says what to do when the active model is damaged or of another format."""
+    """Raise ModelError that says what to do when the active model is gone, damaged or of another format."""
     from atomscatter.errors import ModelError
     from service.registry import UnusableModelError
     from service.state import StateDirectory
@@ -67,7 +76,43 @@ def _require_active_model(state: Path) -> None:
         registry.load(registry.active)
     except UnusableModelError as error:
         name = f"the active model {error.model_id}"
-        raise ModelError(f"{name} cannot be used (--model DIR serves another one): {error.reason}") from error
+        way_out = "--model DIR serves another one, --model embedded the embedded one"
+        raise ModelError(f"{name} cannot be used ({way_out}): {error.reason}") from error
+
+
+def _require_usable_state(settings: ServeSettings) -> None:
+    """Raise ConfigError or StoreError when the state directory cannot be written, its ledger is damaged, or
+    another machine uses it."""
+    from atomscatter.errors import ConfigError
+    from service.state import StateDirectory
+    from workers.job_runner import JobRunner
+
+    runner = JobRunner(StateDirectory(settings.state), settings.jobs_address)
+    try:
+        runner.open().close()
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        raise ConfigError(f"the state directory cannot be used: {reason}") from error
+    finally:
+        runner.leave()
+
+
+def _tell_who_may_ask(host: str, settings: ServeSettings) -> None:
+    import structlog
+
+    if settings.api_keys is None and not _is_loopback(host):
+        structlog.get_logger().warning(
+            "everybody who reaches this address may predict and start jobs: no API keys are set", host=host
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def api_key(

@@ -6,6 +6,7 @@ A file of keys has one line for each, ``name scope,scope sha256:<hex>``; lines t
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from atomscatter.errors import ConfigError
 
 SCOPES = ("predict", "jobs")
 _PREFIX = "sha256:"
+_DIGEST = re.compile(_PREFIX + "[0-9a-f]{64}")  # lower case, as hashlib writes it
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def new_key(name: str, scopes: Collection[str]) -> tuple[str, str]:
 class ApiKeys:
     """The keys of a file.
 
-    Raises ConfigError, naming the line, when the file cannot be read or a line is not of the form above.
+    Raises ConfigError, naming the line, when the file cannot be read, a line is not of the form above, or a
+    name or a key is there twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,6 +51,8 @@ class ApiKeys:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is no UTF-8 text") from error
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.startswith("#"):
                 self._add(line, f"{path}, line {number}")
@@ -62,9 +67,15 @@ class ApiKeys:
         except ValueError as error:
             raise ConfigError(f"{place}: not of the form 'name scopes {_PREFIX}<hex>'") from error
         named = frozenset(scopes.split(","))
-        if not named <= set(SCOPES) or not digest.startswith(_PREFIX) or len(digest) != len(_PREFIX) + 64:
-            raise ConfigError(f"{place}: not of the form 'name scopes {_PREFIX}<hex>'")
-        self._keys[digest.removeprefix(_PREFIX)] = ApiKey(name, named)
+        if not named <= set(SCOPES):
+            raise ConfigError(f"{place}: scopes are {' and '.join(SCOPES)}, not {scopes}")
+        if not _DIGEST.fullmatch(digest):
+            raise ConfigError(f"{place}: the key is not {_PREFIX} and 64 digits of 0-9a-f")
+        if name in {key.name for key in self._keys.values()}:
+            raise ConfigError(f"{place}: there is another key of the name {name}")
+        if (hashed := digest.removeprefix(_PREFIX)) in self._keys:
+            raise ConfigError(f"{place}: {self._keys[hashed].name} has the same key")
+        self._keys[hashed] = ApiKey(name, named)
 
 
 def _hash(key: str) -> str:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import structlog
 from ase.data import chemical_symbols
 
-from atomscatter.errors import AtomscatterError
+from atomscatter.errors import AtomscatterError, DataError
 from service.disk import room_checked
-from service.reading import BadStructure, LabelledStructure, iterate_structures
+from service.reading import BadStructure, iterate_structures
 from service.spool import StructureSpool
 from service.uploads import (
     FORMATS,
@@ -91,7 +93,7 @@ def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
     """Read a whole training set, one structure after another.
 
     Args:
-        name: file name given by the sender; only its ending is looked at.
+        name: file name given by the sender; its ending is looked at, and it stands in reasons.
         path: the file, as :meth:`DatasetStore.received` keeps it.
         reading: how it is read.
 
@@ -117,6 +119,7 @@ def describe(name: str, path: Path, reading: DatasetReading) -> DatasetContent:
         on_progress=lambda _: refuse_many(bad),
         file_format="extxyz",
         max_atoms=reading.max_atoms,
+        called=name or _FILE,
     ):
         if n_structures == reading.max_structures:
             raise UploadError([(None, f"more than {n_structures} structures, which are not accepted")])
@@ -151,19 +154,22 @@ class DatasetStore:
             path = scratch / _FILE
             with room_checked(self.root), path.open("wb") as file:
                 shutil.copyfileobj(content, file, _COPIED_AT_ONCE)
+                _sync(file)
             yield path
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def add(self, path: Path, reading: DatasetReading, found: DatasetContent) -> Dataset:
-        """Keep what was received and described; the same upload read in the same way is kept once.
+        """Keep what was received and described; the same upload read in the same way is kept once, and takes
+        the place of a set that is damaged.
 
         Raises:
             StoreError: the disk is full, or cannot be written.
         """
         dataset_id = _id_of(path, reading)
         target = self.root / dataset_id
-        if target.exists():
+        damaged = path.parent.with_name(f"{path.parent.name}-damaged") if target.exists() else None
+        if damaged is not None and self._holds(target, reading, found):
             return self.get(dataset_id)
         dataset = Dataset(
             dataset_id,
@@ -175,14 +181,31 @@ class DatasetStore:
             named_by_id=True,
         )
         with room_checked(target):
-            (path.parent / _DESCRIPTION).write_text(json.dumps(asdict(dataset)), encoding="utf-8")
+            with (path.parent / _DESCRIPTION).open("w", encoding="utf-8") as file:
+                json.dump(asdict(dataset), file)
+                _sync(file)
             path.parent.chmod(0o755)
+            _sync_directory(path.parent)
+            if damaged is not None:
+                target.rename(damaged)
             try:
                 path.parent.rename(target)
             except OSError:
                 if not target.exists():  # another request has not been faster
                     raise
+            _sync_directory(self.root)
+        if damaged is not None:
+            shutil.rmtree(damaged, ignore_errors=True)
         return self.get(dataset_id)
+
+    def _holds(self, directory: Path, reading: DatasetReading, content: DatasetContent) -> bool:
+        """Whether the set of this directory is undamaged."""
+        try:
+            dataset = self.get(directory.name)
+            described = all(getattr(dataset, name) == value for name, value in asdict(content).items())
+            return described and _id_of(directory / dataset.file, reading) == directory.name
+        except (UnknownIdError, DataError, FileNotFoundError):
+            return False
 
     def _remove_abandoned(self) -> None:
         """What processes left that were killed while they received."""
@@ -192,40 +215,74 @@ class DatasetStore:
                     shutil.rmtree(scratch, ignore_errors=True)
 
     def get(self, dataset_id: str) -> Dataset:
-        """A data set. Raises UnknownIdError."""
+        """A data set. Raises UnknownIdError, DataError if what is known about it is damaged."""
         path = self.root / dataset_id / _DESCRIPTION
         if not _ID.fullmatch(dataset_id) or not path.is_file():
             raise UnknownIdError(f"there is no data set {dataset_id}")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Dataset(**values | {"elements": tuple(values["elements"])})
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return Dataset(**values | {"elements": tuple(values["elements"])})
+        except (ValueError, TypeError, KeyError) as error:  # no JSON, or another one
+            reason = f"{_DESCRIPTION} cannot be read ({type(error).__name__}: {error})"
+            raise _damaged(dataset_id, reason) from error
 
     def all(self) -> list[Dataset]:
-        """All data sets, the newest first."""
-        found = [self.get(p.name) for p in self.root.glob("*") if _ID.fullmatch(p.name)]
+        """All data sets that can be read, the newest first; the log names the others."""
+        found = []
+        for name in sorted(p.name for p in self.root.glob("*") if _ID.fullmatch(p.name)):
+            try:
+                found.append(self.get(name))
+            except (AtomscatterError, OSError) as error:
+                structlog.get_logger().error("a data set cannot be read", dataset=name, reason=str(error))
         return sorted(found, key=lambda d: (d.created, d.id), reverse=True)
 
     def structures(self, dataset_id: str) -> StructureSpool:
         """Its structures. Path ids and sources do not depend on where the store is, except in a set of an
-        earlier version (``Dataset.named_by_id``)."""
-        dataset = self.get(dataset_id)
-        found = iterate_structures(
-            [self.root / dataset_id / dataset.file],
-            [],
-            path_key=dataset.path_key,
-            energy_key=dataset.energy_key,
-            need_energy=True,
-            unique=True,
-            file_format="extxyz",
-        )
-        if dataset.named_by_id:
-            found = (self._named_by_id(structure, dataset) for structure in found)
-        return StructureSpool(found)
+        earlier version (``Dataset.named_by_id``).
 
-    def _named_by_id(self, structure: LabelledStructure, dataset: Dataset) -> LabelledStructure:
-        """The structure, named by id and file of its set: the id tells the paths of two sets apart."""
-        place = f"{self.root}/"
-        path_id = structure.path_id if dataset.path_key else structure.path_id.removeprefix(place)
-        return replace(structure, source=structure.source.removeprefix(place), path_id=path_id)
+        Raises:
+            UnknownIdError: there is no such data set.
+            DataError: it is damaged: a structure is bad, or others are there than were sent.
+        """
+        dataset = self.get(dataset_id)
+        bad: list[BadStructure] = []
+        found = StructureSpool(
+            iterate_structures(
+                [self.root / dataset_id / dataset.file],
+                bad,
+                path_key=dataset.path_key,
+                energy_key=dataset.energy_key,
+                need_energy=True,
+                unique=True,
+                file_format="extxyz",
+                # The id tells the paths of two sets apart.
+                called=f"{dataset_id}/{dataset.file}" if dataset.named_by_id else None,
+            )
+        )
+        if bad:
+            raise _damaged(dataset_id, str(bad[0]))
+        if len(found) != dataset.n_structures:
+            raise _damaged(dataset_id, f"{len(found)} structures are there, {dataset.n_structures} were sent")
+        return found
+
+
+def _damaged(dataset_id: str, reason: str) -> DataError:
+    return DataError(f"data set {dataset_id} is damaged (the same file sent again replaces it): {reason}")
+
+
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """The names in it are on the disk, too."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system can do so
+            os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _id_of(path: Path, reading: DatasetReading) -> str:

@@ -8,12 +8,14 @@ systems that several machines share.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from atomscatter.errors import ConfigError
 from service.jobs import Job
 
 
@@ -29,6 +31,17 @@ class JobRequest:
     """Whether it runs on a node of a Ray cluster, which it joins; else it starts a local Ray."""
     place: str = ""
     """Where the attempt was started: address of the cluster, or ``local``."""
+    version: str = ""
+    """Of the package that wrote it; empty: not known."""
+
+    def require_own_version(self) -> None:
+        """Raise ConfigError when another version of the package wrote it: it may mean another thing."""
+        own = package_version()
+        if self.version and own and self.version != own:
+            raise ConfigError(
+                f"job {self.id} is from atomscatter {self.version}, and the node that it runs on has {own}: "
+                "install the same version on all nodes"
+            )
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,17 @@ class JobStatus:
     result: dict[str, Any] | None = None
 
 
+def package_version() -> str:
+    """Of atomscatter; empty where it is not installed, but run from a checkout."""
+    try:
+        return importlib.metadata.version("atomscatter")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+_T = TypeVar("_T", JobRequest, JobStatus)
+
+
 class JobFiles:
     """The files of one directory: ID.request.json, ID.status.json, ID.lock and ID.log."""
 
@@ -52,12 +76,14 @@ class JobFiles:
 
     def write_request(self, job: Job, *, on_cluster: bool, place: str) -> None:
         """Before an attempt is started."""
-        request = JobRequest(job.id, job.type, job.parameters, job.attempts, on_cluster, place)
+        request = JobRequest(
+            job.id, job.type, job.parameters, job.attempts, on_cluster, place, package_version()
+        )
         self._replace(f"{job.id}.request.json", asdict(request))
 
     def request(self, job_id: str) -> JobRequest:
         """What :meth:`write_request` wrote. Raises OSError, when there is none."""
-        return JobRequest(**json.loads((self.root / f"{job_id}.request.json").read_text(encoding="utf-8")))
+        return self._read(f"{job_id}.request.json", JobRequest)
 
     def write_status(self, job_id: str, status: JobStatus) -> None:
         """How far it is, or how it ended."""
@@ -65,9 +91,9 @@ class JobFiles:
 
     def status(self, job_id: str, attempt: int) -> JobStatus | None:
         """What this attempt said last; None when it has said nothing yet, or nothing that can be read."""
-        # ValueError: no JSON; TypeError: other keys than those of this version.
+        # ValueError: no JSON; TypeError: no object, or one without a key that this version needs.
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-            found = JobStatus(**json.loads((self.root / f"{job_id}.status.json").read_text(encoding="utf-8")))
+            found = self._read(f"{job_id}.status.json", JobStatus)
             if found.attempt == attempt:
                 return found
         return None
@@ -94,6 +120,12 @@ class JobFiles:
         """Add to the log what was learned about a process that has ended."""
         with self.log(job_id).open("a", encoding="utf-8") as file:
             file.write(text)
+
+    def _read(self, name: str, kind: type[_T]) -> _T:
+        """What is in a file; keys that only another version of the package knows are passed over."""
+        values = json.loads((self.root / name).read_text(encoding="utf-8"))
+        known = {field.name for field in fields(kind)}
+        return kind(**{key: value for key, value in dict(values).items() if key in known})
 
     def _replace(self, name: str, content: dict[str, Any]) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

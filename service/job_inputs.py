@@ -7,19 +7,22 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError
 from service.datasets import Dataset
 from service.job_parameters import EvaluateParameters, FeaturizeParameters, TrainParameters
+from service.jobs import JobLedger
 from service.path_steps import require_steps
 from service.state import StateDirectory
 
 
 def require_inputs(
     state: StateDirectory,
+    ledger: JobLedger,
     parameters: FeaturizeParameters | TrainParameters | EvaluateParameters,
     active: Ensemble | None = None,
 ) -> None:
     """Raise before a job is accepted that could only fail.
 
     Args:
-        state: where data sets, models and jobs are.
+        state: where data sets and models are.
+        ledger: its jobs. (One that is opened for each question would cost the process open files.)
         parameters: of the job.
         active: the model that is meant where none is named; None: the active one of the directory.
 
@@ -30,7 +33,7 @@ def require_inputs(
             a path of its own; the data set has an element that the model does not know.
     """
     if isinstance(parameters, TrainParameters):
-        source = state.ledger().get(parameters.store)
+        source = ledger.get(parameters.store)
         if source.type != "featurize" or source.state != "succeeded":
             raise ConfigError(f"job {source.id} is {source.type}, {source.state}: it made no store")
         return

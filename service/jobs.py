@@ -104,6 +104,8 @@ class QueueFullError(AtomscatterError):
 class JobLedger:
     """All jobs of one state directory; any number of processes and threads may use it.
 
+    A process opens one: SQLite keeps the files of all that it has opened until the last is closed.
+
     A job has a place, where it waits to be started or was started last: the address of a cluster, or
     ``local``. None is said of jobs of earlier versions, and of those that a server has only just accepted.
 
@@ -124,6 +126,10 @@ class JobLedger:
             # this one is open, jobs can be read on a full disk, too.
             self._kept = connect(path, "rw")
             self._kept.execute("SELECT count(*) FROM jobs").fetchone()
+
+    def close(self) -> None:
+        """Give back its files; in the thread that has opened them."""
+        self._kept.close()
 
     def submit(
         self,

@@ -97,8 +97,9 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(self._beat_seconds):
-            # A place that does not answer for a while is no reason to stop.
-            with contextlib.suppress(StoreError):
+            # A place that does not answer for a while is no reason to stop, whatever it raises: without this
+            # thread the lease would be lost, and nobody here would know.
+            with contextlib.suppress(Exception):
                 if not self._is_mine(self._storage.read(LEASE)):
                     self._lost = True
                     return

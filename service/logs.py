@@ -15,6 +15,8 @@ LEVELS = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.D
 def configure_logging(verbosity: str = "normal", *, as_json: bool = False) -> None:
     """Send structlog's messages of this process to standard error, readable on a terminal and as plain lines.
 
+    On a terminal they have the time of the day; in files, which are read later and elsewhere, that in UTC.
+
     Args:
         verbosity: "quiet" (warnings and errors only), "normal" or "verbose".
         as_json: one JSON object a line, with the time in UTC, ISO 8601: for machines that collect logs.
@@ -32,8 +34,9 @@ def configure_logging(verbosity: str = "normal", *, as_json: bool = False) -> No
     )
 
 
+_UTC = structlog.processors.TimeStamper(fmt="iso", utc=True)
 _JSON: tuple[Any, ...] = (
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _UTC,
     structlog.processors.format_exc_info,
     structlog.processors.JSONRenderer(),
 )
@@ -41,7 +44,7 @@ _JSON: tuple[Any, ...] = (
 
 def _readable() -> tuple[Any, ...]:
     return (
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False) if sys.stderr.isatty() else _UTC,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             pad_event_to=0,

@@ -134,6 +134,7 @@ def iterate_structures(
     file_format: str | None = None,
     max_atoms: int | None = None,
     check: Callable[[Atoms], None] | None = None,
+    called: str | None = None,
 ) -> Iterator[LabelledStructure]:
     """What :func:`read_structures` reads, one by one; bad ones are appended to ``bad`` on the way.
 
@@ -142,6 +143,7 @@ def iterate_structures(
             from senders that must not choose the parser.
         max_atoms: structures with more atoms are bad; of an XYZ file, they are not even parsed.
         check: called with what is good so far; bad is what it raises StructureError for.
+        called: name of the only file in sources, path ids and reasons; None: that by which it is read.
     """
     # Only here: ASE's readers load half of SciPy.
     from service.structure_files import MAX_ATOMS, read_file, too_many_atoms
@@ -153,6 +155,7 @@ def iterate_structures(
 
     def usable() -> Iterator[LabelledStructure]:
         for file in files:
+            source = str(file) if called is None else called
             for index, read in read_file(file, file_format, limit):
                 try:
                     if isinstance(read, str):
@@ -163,11 +166,11 @@ def iterate_structures(
                     if check is not None:
                         check(read)
                     energy = _energy(read, energy_key, need_energy)
-                    path_id = _path_id(read, str(file), index, path_key, path_per_file)
+                    path_id = _path_id(read, source, index, path_key, path_per_file)
                 except (UnusableError, StructureError) as error:
-                    bad.append(BadStructure(str(file), index, str(error)))
+                    bad.append(BadStructure(source, index, str(error)))
                 else:
-                    yield LabelledStructure(read, str(file), int(index or 0), path_id, energy)
+                    yield LabelledStructure(read, source, int(index or 0), path_id, energy)
                 if on_progress is not None:
                     on_progress(1)
 

@@ -12,8 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from atomscatter.ensemble import CARD_FILE, Ensemble
+from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ModelError
+from atomscatter.model_files import CARD_FILE
 from service.default_model import embedded_model
 from service.disk import room_checked
 
@@ -105,12 +106,18 @@ class ModelRegistry:
 
     @property
     def active(self) -> str:
-        """Id of the active model."""
+        """Id of the active model.
+
+        Raises:
+            UnusableModelError: it is not there. Another one in its place would give other energies.
+        """
         try:
-            model_id = (self.root / _ACTIVE).read_text(encoding="ascii").strip()
+            model_id = (self.root / _ACTIVE).read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return self._embedded_id
-        return model_id if model_id in self.ids() else self._embedded_id
+        if model_id not in self.ids():
+            raise UnusableModelError(model_id, f"{self.root} does not hold it")
+        return model_id
 
     def activate(self, model_id: str) -> None:
         """Make a model the active one, for this and later processes.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,12 @@ from atomscatter.errors import ConfigError
 
 S = TypeVar("S", bound=BaseSettings)
 
+_PREFIX = "ATOMSCATTER_"
+_NO_SETTINGS = {"IMAGE", "VERSION", "JOB"}
+"""Variables that others read: tests and docker-compose.yml of the image, and the job runner's mark."""
+_OF_KUBERNETES = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)")
+"""It tells a container of each service, such as one of the name atomscatter-api."""
+
 
 class Settings(BaseSettings):
     """Defaults of the commands' options; made by the command that needs them, never at import.
@@ -28,7 +37,7 @@ class Settings(BaseSettings):
         address: of a running Ray cluster, as ``ray.init`` takes it (None: start a local one).
     """
 
-    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX)
 
     workers: int | None = Field(default=None, ge=1)
     address: str | None = None
@@ -45,7 +54,7 @@ class ClientSettings(BaseSettings):
         api_key: key that the server asks for; only from the environment, never on a command line.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX)
 
     api_key: SecretStr | None = None
 
@@ -54,7 +63,7 @@ class ServeSettings(BaseSettings):
     """Settings of the web service: arguments, then ``ATOMSCATTER_<NAME>``, then the file
     ``atomscatter.toml`` of the current directory, then these defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="ATOMSCATTER_", toml_file="atomscatter.toml", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, toml_file="atomscatter.toml", extra="forbid")
 
     state: Path = Field(Path("atomscatter-state"), description="Directory of models, data sets and jobs.")
     model: Path | None = Field(
@@ -124,6 +133,7 @@ def read_settings(kind: type[S], **given: Any) -> S:
     Raises:
         ConfigError: a setting cannot be used, or none has this name; says which.
     """
+    _refuse_unknown_variables()
     try:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -131,3 +141,14 @@ def read_settings(kind: type[S], **given: Any) -> S:
         raise ConfigError(f"settings: {'; '.join(problems)}") from error
     except (SettingsError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"settings: {error}") from error
+
+
+def _refuse_unknown_variables() -> None:
+    """Raise ConfigError for a misspelt setting, which would be as one that was not made."""
+    known = {name.upper() for kind in (Settings, ClientSettings, ServeSettings) for name in kind.model_fields}
+    for variable in map(str.upper, os.environ):
+        name = variable.removeprefix(_PREFIX)
+        if variable == name or name in known | _NO_SETTINGS or _OF_KUBERNETES.fullmatch(name):
+            continue
+        (nearest,) = difflib.get_close_matches(name, sorted(known), 1, cutoff=0)
+        raise ConfigError(f"settings: {variable} is not known; the nearest name is {_PREFIX}{nearest}")

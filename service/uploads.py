@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from atomscatter.errors import AtomscatterError
+from service.disk import room_checked
 from service.reading import BadStructure, LabelledStructure, iterate_structures
 from service.structure_files import count_xyz_frames
 
@@ -90,6 +91,7 @@ def read_upload(
     Raises:
         UnsupportedUploadError: no format that is read.
         UploadError: no structure, a bad one or too many; every problem with its index.
+        StorageError: the directory of temporary files is full, or cannot be written.
     """
     kind = upload_format(name, content)
     content = content.removeprefix(codecs.BOM_UTF8)  # parsers and checks would find it in the first word
@@ -97,9 +99,12 @@ def read_upload(
         _check_poscar(content, max_atoms)
     if kind == "cif":
         _check_cif(content, max_atoms)
-    with tempfile.TemporaryDirectory(prefix="atomscatter-upload-") as directory:
+    with room_checked(temporary := Path(tempfile.gettempdir())):
+        scratch = tempfile.TemporaryDirectory(prefix="atomscatter-upload-")
+    with scratch as directory:
         path = Path(directory) / FORMATS[kind]
-        path.write_bytes(content)
+        with room_checked(temporary):
+            path.write_bytes(content)
         if kind == "extxyz":  # counting frames costs little beside parsing them
             _check_number(count_xyz_frames(path, max_structures + 1, max_atoms), max_structures)
         bad: list[BadStructure] = []

@@ -76,6 +76,7 @@ class _Run:
         self._note_if_possible()
         work = {"featurize": self._featurize, "train": self._train, "evaluate": self._evaluate}
         try:
+            request.require_own_version()
             result = work[request.type]()
         except AtomscatterError as error:
             log.error("job failed", reason=str(error))

@@ -7,7 +7,6 @@ it was given, else this machine.
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import structlog
 from atomscatter.errors import ConfigError, DataError, WorkerError
 from service.datasets import DatasetReading, describe
 from service.job_inputs import require_inputs
-from service.job_parameters import PARAMETERS
+from service.job_parameters import PARAMETERS, EvaluateParameters
 from service.jobs import Job
 from service.settings import CLUSTER_PATIENCE
 from service.state import StateDirectory
@@ -44,15 +43,8 @@ class JobDesk:
         self, state: StateDirectory, address: str | None, patience: float = CLUSTER_PATIENCE
     ) -> None:
         self._runner = JobRunner(state, address, patience)
-        # Before the ledger is used: two machines must not do so at the same time.
-        holder = self._runner.take_or_holder()
-        if holder is not None and holder.host != socket.gethostname():
-            raise ConfigError(
-                f"{state.root}: its jobs are looked after by process {holder.pid} on {holder.host}; "
-                "if that is a server, give its address"
-            )
+        self._ledger = self._runner.open()
         self._state = state
-        self._ledger = state.ledger()
         self._files = state.job_files()
 
     def check(self) -> None:
@@ -80,7 +72,10 @@ class JobDesk:
         """
         self._require_own_place()
         wanted = PARAMETERS[kind].model_validate(parameters)
-        require_inputs(self._state, wanted)
+        if isinstance(wanted, EvaluateParameters) and wanted.model is None:
+            # Now: another model may be active when the job starts.
+            wanted = wanted.model_copy(update={"model": self._state.registry().active})
+        require_inputs(self._state, self._ledger, wanted)
         job, _ = self._ledger.submit(kind, wanted.model_dump(mode="json"), place=self._runner.place)
         return job
 
@@ -140,13 +135,25 @@ class JobDesk:
             )
 
     def write_off(self, job_id: str) -> Job:
-        """A job whose cluster is gone for good counts as cancelled. Raises UnknownIdError."""
+        """A job whose cluster is gone for good counts as cancelled.
+
+        Raises:
+            ConfigError: what has become of it can be said, so that it can be cancelled.
+            UnknownIdError: there is no such job.
+        """
+        job = self._ledger.get(job_id)
+        if not job.has_ended and (place := self._runner.answering_place(job)) is not None:
+            raise ConfigError(
+                f"--lost: {place} can be asked about job {job_id}, which is {job.state}; "
+                "cancel it without --lost"
+            )
         self._ledger.finish(job_id, "cancelled", error="written off: nobody could be asked about it")
         return self._ledger.get(job_id)
 
     def close(self) -> None:
         """Leave the jobs to others."""
         self._runner.leave()
+        self._ledger.close()
 
 
 def _place(file: Path, index: int | None) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from functools import cached_property
 
 import structlog
 
-from atomscatter.errors import AtomscatterError, WorkerError
+from atomscatter.errors import AtomscatterError, ConfigError, WorkerError
 from service.jobs import MAX_ATTEMPTS, Job, JobLedger
 from service.runner_lock import Holder
 from service.settings import CLUSTER_PATIENCE
@@ -58,7 +59,9 @@ class JobRunner:
         self._told = False  # that another process looks after the jobs
         self._told_of: list[str] = []  # places that jobs wait for
         self._asked_to_end: dict[tuple[str, int], float] = {}  # attempts, and when each was last asked
+        self._unanswered: set[tuple[str, int]] = set()  # attempts that a cluster may have, or not
         self._answered = time.monotonic()  # when a look went well, or the first could have
+        self._trouble: str | None = None  # why the thread's last look failed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._log = structlog.get_logger()
@@ -67,6 +70,22 @@ class JobRunner:
     def _ledger(self) -> JobLedger:
         """Opened when the lock is held: several machines must not use it at the same time."""
         return self._state.ledger()
+
+    def open(self) -> JobLedger:
+        """The ledger, for all who need it in this process, which looks after the jobs if no other one does.
+
+        Raises:
+            ConfigError: a process on another machine looks after the jobs.
+            StoreError: the ledger cannot be used.
+        """
+        # First: two machines must not use the ledger at the same time.
+        holder = self.take_or_holder()
+        if holder is not None and holder.host != socket.gethostname():
+            raise ConfigError(
+                f"{self._state.root}: its jobs are looked after by process {holder.pid} on {holder.host}; "
+                "if that is a server, give its address"
+            )
+        return self._ledger
 
     def start(self) -> None:
         """Begin to work."""
@@ -96,7 +115,7 @@ class JobRunner:
 
     def take_or_holder(self) -> Holder | None:
         """None when this process looks after the jobs from now on, else the one that does."""
-        while not self.take():
+        while not self._lock.acquire():
             holder = self._lock.holder()
             if holder is not None:
                 return holder
@@ -118,21 +137,38 @@ class JobRunner:
 
     @property
     def alive(self) -> bool:
-        """Whether jobs are being looked after."""
-        return self._thread.is_alive()
+        """Whether jobs are being looked after, and the last look went well."""
+        return self._thread.is_alive() and self._trouble is None
 
     def _run(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
-            try:
-                if self.take():
-                    self._ledger.take_over(self._place.name)
-                self.look_or_give_up()
-            except (AtomscatterError, OSError) as error:  # a full disk, a cluster that is away
-                self._log.error("jobs cannot be looked after", reason=str(error))
+            if not self._looked():
                 self._stop.wait(_SECONDS_AFTER_TROUBLE)
-            except Exception as error:  # without this thread jobs would be accepted and never started
-                self._log.error("jobs cannot be looked after", exc_info=error)
-                self._stop.wait(_SECONDS_AFTER_TROUBLE)
+
+    def _looked(self) -> bool:
+        """Look; whether it went well."""
+        try:
+            if self.take():
+                self._ledger.take_over(self._place.name)
+            self.look_or_give_up()
+        except Exception as error:  # without this thread jobs would be accepted and never started
+            self._tell_of_trouble(error)
+            return False
+        if self._trouble is not None:
+            self._log.info("jobs are looked after again")
+        self._trouble = None
+        return True
+
+    def _tell_of_trouble(self, error: Exception) -> None:
+        """Once: the same is met with every two seconds, perhaps for days."""
+        reason = f"{type(error).__name__}: {error}"
+        if reason == self._trouble:
+            return
+        self._trouble = reason
+        if isinstance(error, AtomscatterError | OSError):  # a full disk, a cluster that is away
+            self._log.error("jobs cannot be looked after", reason=str(error))
+        else:
+            self._log.error("jobs cannot be looked after", exc_info=error)
 
     def look_or_give_up(self) -> None:
         """:meth:`look`; the active job fails when its cluster has not answered for the runner's patience."""
@@ -166,12 +202,13 @@ class JobRunner:
         active = self._ledger.in_state("running", "cancelling")
         attempts = {(job.id, job.attempts) for job in active}
         self._asked_to_end = {key: when for key, when in self._asked_to_end.items() if key in attempts}
+        self._unanswered &= attempts
         for job in active:
             alive = self._place_of(job).alive(job)
             if not self._noted(job) and alive and job.state == "cancelling":
                 self._ask_to_end(job)
             elif not alive:
-                self._gone(job)
+                self._gone(job, blameless=(job.id, job.attempts) in self._unanswered)
         if not active:
             self._launch_next()
 
@@ -185,6 +222,15 @@ class JobRunner:
         if name not in self._places:
             self._places[name] = place_named(self._state, name)
         return self._places[name]
+
+    def answering_place(self, job: Job) -> str | None:
+        """Where this attempt was started, if that place can say what has become of it."""
+        place = self._place_of(job)
+        try:
+            place.alive(job)
+        except WorkerError:
+            return None
+        return place.name
 
     def _noted(self, job: Job) -> bool:
         """Take over what the process has written; whether it has ended."""
@@ -213,11 +259,17 @@ class JobRunner:
         self._place.check()
         job = self._ledger.start(waiting[0].id, self._place.name)
         if job is not None:
+            sent = False
             try:
                 self._files.write_request(job, on_cluster=self._place.on_cluster, place=self._place.name)
+                sent = self._place.on_cluster
                 self._place.launch(job)
             except (AtomscatterError, OSError):
-                self._ledger.requeue(job.id, blameless=True)
+                # A cluster may have it all the same, when only the answer was lost: the next look asks.
+                if sent:
+                    self._unanswered.add((job.id, job.attempts))
+                else:
+                    self._ledger.requeue(job.id, blameless=True)
                 raise
 
     def _tell_of_others(self) -> None:

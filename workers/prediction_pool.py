@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import structlog
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import AtomscatterError, StructureError, WorkerError
 from service.datasets import DatasetContent, DatasetReading, describe
+from service.disk import room_checked
 from service.reading import LabelledStructure
 from workers import predictor
 
@@ -61,6 +64,10 @@ class PredictionPool:
         timeout: seconds that a process may spend on one piece of work.
         dataset_timeout: seconds for reading a training set, in a process of its own, one after another.
         max_points: largest grid of a structure; see :func:`workers.predictor.predict`.
+
+    Attributes:
+        pending: what was accepted and is not yet answered, counted as ``capacity`` is.
+        lost: processes that were replaced, by why: "died", or "overran" when they took too long.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class PredictionPool:
         self.workers = workers
         self.capacity = capacity
         self.pending = 0
+        self.lost = Counter({"died": 0, "overran": 0})
         self._timeout = timeout
         self._dataset_timeout = dataset_timeout
         self._max_points = max_points
@@ -76,25 +84,31 @@ class PredictionPool:
         self._free: Lanes = asyncio.Queue()
         self._reading: Lanes = asyncio.Queue()  # a long training set is in no prediction's way
         self._home: dict[ProcessPoolExecutor, Lanes] = {}
+        self._model: str | None = None  # what each free lane has loaded, or tried to
+        self._has: dict[ProcessPoolExecutor, str] = {}
+        self._loading: asyncio.Future[None] | None = None
+        self._preparing: set[asyncio.Task[None]] = set()
+        self._contents = asyncio.Semaphore(workers)  # of files, in memory: no more than can be parsed
         self._log = structlog.get_logger()
-        for _ in range(workers):
-            self._add_lane(self._free)
-        self._add_lane(self._reading)
+        for lanes in [self._free] * workers + [self._reading]:
+            lanes.put_nowait(self._new_lane(lanes))
 
     async def load(self, model: str) -> None:
-        """Load a model in every process, so that no request waits for it."""
-        lanes = [await self._free.get() for _ in range(self.workers)]
-        loaded = await asyncio.gather(
-            *(
-                self._on(lane, max(_SECONDS_TO_LOAD, self._timeout), predictor.load, model, self._max_points)
-                for lane in lanes
-            ),
-            return_exceptions=True,
-        )
-        for error in loaded:
-            # One that died is replaced by now, and loads the model with its first request.
-            if isinstance(error, BaseException) and not isinstance(error, BrokenProcessPool):
-                raise error
+        """Load a model in every process, so that no request waits for it.
+
+        Each does so when it is free, and works on at once: a busy one keeps no other from its work. Also
+        processes that take the place of others load this model before they get work.
+        """
+        before, self._model = self._model, model
+        self._has.clear()
+        self._loading = asyncio.get_running_loop().create_future()
+        for _ in range(self._free.qsize()):
+            self._give_back(self._free.get_nowait())
+        try:
+            await self._loading
+        except BaseException:
+            self._model = before
+            raise
 
     async def predict(
         self, model: str, structures: Sequence[Atoms], points: Sequence[float]
@@ -127,7 +141,7 @@ class PredictionPool:
                     answers[part] = await self._run(predictor.check, model, self._max_points, chunk)
                     continue
                 began = asyncio.get_running_loop().time()
-                found = await self._run(predictor.predict, model, self._max_points, chunk)
+                found = await self._predicted(model, chunk)
                 self._note((asyncio.get_running_loop().time() - began) / sum(units[part]))
                 answers[part] = found
                 useless = useless or any(isinstance(answer, StructureError) for answer in found)
@@ -136,6 +150,18 @@ class PredictionPool:
             await _all(one_after_another() for _ in range(self.workers))
         return answers
 
+    async def _predicted(
+        self, model: str, chunk: list[predictor.PlainStructure]
+    ) -> list[Prediction | StructureError]:
+        try:
+            return await self._run(predictor.predict, model, self._max_points, chunk)
+        except OverrunError:
+            if len(chunk) == 1:
+                raise
+        # Together they took longer than one may: only one that does so alone is at fault.
+        alone = [await self._run(predictor.predict, model, self._max_points, [one]) for one in chunk]
+        return [answer for (answer,) in alone]
+
     async def check(self, model: str, structures: Sequence[Atoms]) -> list[StructureError | None]:
         """What is wrong with each structure, without a prediction; arguments as of :meth:`predict`."""
         with self._admitted(1):
@@ -143,11 +169,27 @@ class PredictionPool:
             return await self._run(predictor.check, model, self._max_points, chunk)
 
     async def read(
-        self, name: str, content: bytes, *, max_structures: int, max_atoms: int
+        self, name: str, content: IO[bytes], *, max_structures: int, max_atoms: int
     ) -> list[LabelledStructure]:
-        """Parse an upload in a process that can be ended; see :func:`service.uploads.read_upload`."""
+        """Parse an upload in a process that can be ended; see :func:`service.uploads.read_upload`.
+
+        Of the uploads that wait, ``content`` is not yet in memory.
+
+        Raises:
+            StorageError: the temporary directory is full, or cannot be written.
+        """
         with self._admitted(1):
-            return await self._run(predictor.read, name, content, max_structures, max_atoms)
+            async with self._contents:
+                # Not the process's own directory: nobody would remove that of one that is ended.
+                with room_checked(Path(tempfile.gettempdir())):
+                    scratch = tempfile.TemporaryDirectory(
+                        prefix="atomscatter-upload-", ignore_cleanup_errors=True
+                    )
+                with scratch as directory:
+                    text = await asyncio.to_thread(content.read)
+                    return await self._run(
+                        predictor.read, name, text, Path(directory), max_structures, max_atoms
+                    )
 
     async def describe(self, name: str, path: Path, reading: DatasetReading) -> DatasetContent:
         """Check a training set in a process of its own; see :func:`service.datasets.describe`."""
@@ -163,6 +205,8 @@ class PredictionPool:
 
     def close(self) -> None:
         """End all processes."""
+        for task in self._preparing:  # they would start others
+            task.cancel()
         for lane in self._home:
             _kill(lane)
 
@@ -186,71 +230,125 @@ class PredictionPool:
 
     async def _run_in(self, lanes: Lanes, seconds: float, function: Callable[..., T], *arguments: Any) -> T:
         try:
-            return await self._on(await lanes.get(), seconds, function, *arguments)
+            return await self._on(*await self._begun(lanes, function, *arguments), seconds)
         except BrokenProcessPool:
             self._log.warning("a prediction process died; its work is tried once more")
         try:
-            return await self._on(await lanes.get(), seconds, function, *arguments)
+            return await self._on(*await self._begun(lanes, function, *arguments), seconds)
         except BrokenProcessPool as error:
             raise WorkerError("the process that worked on this request died twice") from error
 
-    async def _on(
-        self, lane: ProcessPoolExecutor, seconds: float, function: Callable[..., T], *arguments: Any
-    ) -> T:
-        """Run on a lane that was taken from its queue, and give it (or its successor) back."""
+    async def _begun(
+        self, lanes: Lanes, function: Callable[..., T], *arguments: Any
+    ) -> tuple[ProcessPoolExecutor, Future[T]]:
+        """Work that a lane has taken on; those whose process died while it was idle are replaced."""
+        while True:
+            lane = await lanes.get()
+            try:
+                return lane, lane.submit(function, *arguments)
+            except BrokenProcessPool:
+                self._replace(lane, "died")
+
+    async def _on(self, lane: ProcessPoolExecutor, work: Future[T], seconds: float) -> T:
+        """Wait for work on a lane that was taken from its queue, and give it (or its successor) back."""
         began = asyncio.get_running_loop().time()
         try:
-            future: Future[T] = lane.submit(function, *arguments)
-        except BrokenProcessPool:
-            self._replace(lane)
-            raise
-        try:
-            result = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds)
-        except TimeoutError as error:
-            if future.done() and isinstance(future.exception(), TimeoutError):  # the work itself raised it
-                self._home[lane].put_nowait(lane)
-                raise
-            self._replace(lane)
-            raise OverrunError(f"took longer than {seconds:g} s") from error
+            result = await _result(work, seconds)
         except asyncio.CancelledError:
-            self._leave(lane, future, began + seconds)
+            self._leave(lane, work, began + seconds)
+            raise
+        except OverrunError:
+            self._replace(lane, "overran")
             raise
         except BrokenProcessPool:
-            self._replace(lane)
+            self._replace(lane, "died")
             raise
         except BaseException:
-            self._home[lane].put_nowait(lane)
+            self._give_back(lane)
             raise
-        self._home[lane].put_nowait(lane)
+        self._give_back(lane)
         return result
 
-    def _leave(self, lane: ProcessPoolExecutor, future: Future[Any], deadline: float) -> None:
+    def _leave(self, lane: ProcessPoolExecutor, work: Future[Any], deadline: float) -> None:
         """The caller has gone: the lane is free when its work is done, or its time is over (of the loop)."""
         loop = asyncio.get_running_loop()
-        timer = loop.call_at(deadline, self._replace, lane)
+        timer = loop.call_at(deadline, self._replace, lane, "overran")
 
         def back(done: Future[Any]) -> None:
             timer.cancel()
             if lane not in self._home:  # its time was over, and another one has its place
                 return
             if isinstance(done.exception(), BrokenProcessPool):
-                self._replace(lane)
+                self._replace(lane, "died")
             else:
-                self._home[lane].put_nowait(lane)
+                self._give_back(lane)
 
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(back, done))
+        work.add_done_callback(lambda done: loop.call_soon_threadsafe(back, done))
 
-    def _replace(self, lane: ProcessPoolExecutor) -> None:
+    def _replace(self, lane: ProcessPoolExecutor, why: str) -> None:
+        self._give_back(self._successor(lane, why))
+
+    def _successor(self, lane: ProcessPoolExecutor, why: str) -> ProcessPoolExecutor:
+        self.lost[why] += 1
         _kill(lane)
-        self._add_lane(self._home.pop(lane))
+        self._has.pop(lane, None)
+        return self._new_lane(self._home.pop(lane))
 
-    def _add_lane(self, lanes: Lanes) -> None:
+    def _new_lane(self, lanes: Lanes) -> ProcessPoolExecutor:
         # Executors of one process each: a death or an overrun concerns no other request.
         lane = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=predictor.start, initargs=(os.getpid(),)
         )
         self._home[lane] = lanes
-        lanes.put_nowait(lane)
+        return lane
+
+    def _give_back(self, lane: ProcessPoolExecutor) -> None:
+        """To its queue; before that it loads the model if it has not, which is nobody's time then."""
+        if self._home[lane] is self._free and self._model is not None and self._has.get(lane) != self._model:
+            task = asyncio.get_running_loop().create_task(self._prepare(lane, self._model))
+            self._preparing.add(task)
+            task.add_done_callback(self._preparing.discard)
+        else:
+            self._home[lane].put_nowait(lane)
+
+    async def _prepare(self, lane: ProcessPoolExecutor, model: str) -> None:
+        """Start the process of a lane, load a model in it, and give it back."""
+        seconds = max(_SECONDS_TO_LOAD, self._timeout)
+        failure: Exception | None = None
+        for _ in range(2):  # an idle one may have died; one that dies again loads it with its first request
+            try:
+                await _result(lane.submit(predictor.load, model, self._max_points), seconds)
+                break
+            except BrokenProcessPool:
+                lane = self._successor(lane, "died")
+            except OverrunError:
+                lane = self._successor(lane, "overran")
+            except Exception as error:
+                failure = error
+                break
+        self._has[lane] = model
+        self._give_back(lane)
+        self._note_loaded(model, failure)
+
+    def _note_loaded(self, model: str, failure: Exception | None) -> None:
+        """Let :meth:`load` go on, if it waits for nothing else."""
+        if self._loading is None or self._loading.done() or model != self._model:
+            return
+        if failure is not None:
+            self._loading.set_exception(failure)
+        elif all(self._has.get(lane) == model for lane, at in self._home.items() if at is self._free):
+            self._loading.set_result(None)
+
+
+async def _result(work: Future[T], seconds: float) -> T:
+    """What comes of work, or OverrunError. It goes on after that, and when the caller has gone."""
+    waiting = asyncio.wrap_future(work)
+    # Also the error of work that nobody waits for any longer is looked at: else asyncio complains.
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([waiting], timeout=seconds)
+    if not waiting.done():
+        raise OverrunError(f"took longer than {seconds:g} s")
+    return waiting.result()
 
 
 def _chunks(units: Sequence[int]) -> Iterator[slice]:

@@ -119,7 +119,7 @@ def read(
 ) -> list[LabelledStructure]:
     """:func:`service.uploads.read_upload`, here because a parser may hang or die.
 
-    All temporary files are made in ``directory``, for the caller to remove: a process that is killed does not.
+    All temporary files are made in ``directory``. The caller removes it: a process that is killed does not.
     """
     tempfile.tempdir = str(directory)
     try:

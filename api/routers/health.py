@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
@@ -13,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.state import Service, service_of
 from atomscatter.errors import StoreError, WorkerError
+from service.disk import free_mib
 
 router = APIRouter(tags=["operation"])
 
@@ -53,8 +55,17 @@ async def jobs(service: ServiceOf) -> Health:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceOf) -> PlainTextResponse:
     """Metrics in Prometheus' text format."""
-    service.metrics.pending.set(service.pool.pending)
-    with contextlib.suppress(StoreError):  # the other numbers are wanted all the more
-        for state, count in (await run_in_threadpool(service.jobs.counts)).items():
-            service.metrics.jobs.labels(state).set(count)
-    return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    shown = service.metrics
+    shown.pending.set(service.pool.pending)
+    shown.lost.by_reason = service.pool.lost
+    shown.state_free.set(math.nan)
+    with contextlib.suppress(OSError):
+        shown.state_free.set(2**20 * await run_in_threadpool(free_mib, service.directory.root.absolute()))
+    try:
+        counts = await run_in_threadpool(service.jobs.counts)
+    except StoreError:  # the other numbers are wanted all the more, and old ones would be taken for new
+        counts = {}
+    shown.jobs.clear()
+    for state, count in counts.items():
+        shown.jobs.labels(state).set(count)
+    return PlainTextResponse(shown.text(), media_type=CONTENT_TYPE_LATEST)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -19,7 +18,7 @@ from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
 from service.job_parameters import EvaluateParameters, FeaturizeParameters, JobType, TrainParameters
-from service.jobs import Job, QueueFullError, State
+from service.jobs import Job, State
 from service.strict import Strict
 
 router = APIRouter(
@@ -95,14 +94,6 @@ class JobList(BaseModel):
     jobs: list[JobOut]
 
 
-@contextlib.contextmanager
-def _asking_to_come_back() -> Iterator[None]:
-    try:
-        yield
-    except QueueFullError as error:
-        raise HTTPException(503, str(error), {"Retry-After": "60"}) from error
-
-
 @router.post(
     "",
     status_code=202,
@@ -127,16 +118,17 @@ async def submit(
         defaults["model"] = active.id  # of this server: --model may have set it
     known = await run_in_threadpool(service.jobs.known, body.type, parameters, idempotency_key)
     if known is None:  # else it was accepted, whatever has changed since
-        await run_in_threadpool(require_inputs, service.directory, body.parameters, active.ensemble)
-    with _asking_to_come_back():
-        job, _ = await run_in_threadpool(
-            service.jobs.submit,
-            body.type,
-            parameters,
-            idempotency_key,
-            defaults=defaults,
-            max_queued=service.settings.max_jobs,
+        await run_in_threadpool(
+            require_inputs, service.directory, service.jobs, body.parameters, active.ensemble
         )
+    job, _ = await run_in_threadpool(
+        service.jobs.submit,
+        body.type,
+        parameters,
+        idempotency_key,
+        defaults=defaults,
+        max_queued=service.settings.max_jobs,
+    )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobOut.of(job)
 
@@ -171,10 +163,9 @@ async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
 )
 async def resume(job_id: Id, service: ServiceOf) -> JobOut:
     """Let a job that failed or was cancelled wait again; it keeps its id and what it has computed."""
-    with _asking_to_come_back():
-        return JobOut.of(
-            await run_in_threadpool(service.jobs.resume, job_id, max_queued=service.settings.max_jobs)
-        )
+    return JobOut.of(
+        await run_in_threadpool(service.jobs.resume, job_id, max_queued=service.settings.max_jobs)
+    )
 
 
 @router.get("/{job_id}/log", response_class=PlainTextResponse)

@@ -38,7 +38,7 @@ async def predict_file(
     """Energies of all structures of a file, in their order."""
     served = await service.model(model)
     found = await service.read(file)
-    return _response(served, await service.predict(served, [s.atoms for s in found], "/file"))
+    return _response(served, await service.predict(served, [s.atoms for s in found], of_a_file=True))
 
 
 def _response(model: ServedModel, predictions: list[Prediction]) -> PredictionsResponse:

@@ -53,6 +53,7 @@ async def bulk_modulus(body: BulkModulusRequest, service: ServiceOf) -> BulkModu
     model = await service.model(body.model)
     given = await service.received(model, body.structures)
     if len(given) == 1:
+        await service.require_usable(model, given)  # a singular cell cannot be strained
         series = strained(given[0], body.strains or STRAINS)
     elif body.strains is None:
         series = given

@@ -125,10 +125,10 @@ def test_calculator(server, samples, local):
     atoms = samples[0].copy()
     atoms.calc = ScatteringCalculator(url=server[1])
     assert atoms.get_potential_energy() == pytest.approx(local.predict(atoms).energy, rel=1e-12)
-    assert atoms.calc.results["uncertainty"] > 0
-    expected = [len(atoms) * e for e in local.predict(atoms).energy_per_atom_by_fold]
+    assert atoms.calc.prediction.uncertainty == pytest.approx(local.predict(atoms).uncertainty, rel=1e-9)
+    expected = local.predict(atoms).energy_per_atom_by_fold
     assert len(expected) == 5
-    assert atoms.calc.results["energies_by_fold"] == pytest.approx(expected, rel=1e-12)
+    assert atoms.calc.prediction.energy_per_atom_by_fold == pytest.approx(expected, rel=1e-12)
     with pytest.raises(ConfigError, match="not both"):
         ScatteringCalculator()
     with pytest.raises(ConfigError, match="not both"):

@@ -68,6 +68,26 @@ def test_one_bad_structure_is_named_and_the_others_are_not_blamed(client, sample
     assert "atom 4" in body["errors"][0]["detail"]
 
 
+def test_a_bad_structure_of_a_file_is_named_alike_by_parser_and_model(client, samples):
+    """By its index: no JSON pointer leads into a file."""
+    foreign = samples[1].copy()
+    foreign.symbols[0] = "Na"
+    for content, words in (
+        (file_of([samples[0], foreign], "extxyz"), "Na"),
+        (
+            file_of(samples[:2], "extxyz").replace(b"T T T", b"T T F").replace(b"T T F", b"T T T", 1),
+            "not periodic",
+        ),
+    ):
+        answer = client.post("/v1/predictions/file", files={"file": ("a.xyz", content)})
+        found = assert_problem(answer, 422)
+        assert found["title"] == "Unprocessable Content"
+        assert found["detail"] in ("1 of the structures cannot be used", "1 problem in the file")
+        (error,) = found["errors"]
+        assert (error["pointer"], error["index"]) == ("/file", 1)
+        assert words in error["detail"]
+
+
 def test_several_clients_at_once_get_their_own_answers(server, samples, ensemble):
     from concurrent.futures import ThreadPoolExecutor
 

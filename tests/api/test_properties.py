@@ -105,11 +105,16 @@ def test_radial_distribution_refuses_too_many_atoms_and_names_the_structure(clie
 
 
 def test_what_is_wrong_with_a_series_names_the_field_that_was_sent(client, samples):
-    good, bad = as_json(samples[0]), {**as_json(samples[0]), "lattice_vectors": [[0, 0, 0]] * 3}
+    good = as_json(samples[0])
+    bad, flat = good | {"lattice_vectors": [[0, 0, 0]] * 3}, good | {"lattice_vectors": [[5, 0, 0]] * 3}
     other = as_json(samples[-1])
     strains = [-0.02, -0.01, 0.0, 0.01, 0.02]
     for name, body, places in (
         ("bulk-modulus", {"structures": [bad]}, [("/structures/0", 0)]),
+        ("bulk-modulus", {"structures": [flat]}, [("/structures/0", 0)]),
+        ("bulk-modulus", {"structures": [flat] * 2}, [("/structures/0", 0), ("/structures/1", 1)]),
+        ("migration-barrier", {"structures": [good, flat]}, [("/structures/1", 1)]),
+        ("voltage-curve", {"structures": [good, flat]}, [("/structures/1", 1)]),
         ("bulk-modulus", {"structures": [good, good], "strains": strains}, [("/strains", None)]),
         ("bulk-modulus", {"structures": [good, other]}, [("/structures", None)]),
         ("migration-barrier", {"structures": [good]}, [("/structures", None)]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -25,12 +26,14 @@ class Something:
     """A web server that gives the same answer to everything."""
 
     def __init__(self):
-        self.status, self.content, self.headers = 200, b"", {}
+        self.status, self.content, self.headers, self.seconds = 200, b"", {}, 0.0
+        self.bodies = []
         something = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                something.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+                time.sleep(something.seconds)
                 self.send_response(something.status)
                 for name, value in something.headers.items():
                     self.send_header(name, value)
@@ -131,3 +134,39 @@ def test_a_wait_that_is_no_number(something, client):
 def test_structures_that_cannot_be_sent(client, call):
     with pytest.raises(StructureError, match="not periodic"):
         getattr(client, call)(Atoms("Li", cell=[3, 3, 3]))
+
+
+def sent_by(client_type, url, path, **settings):
+    """Upload, by either client; the answer."""
+    if client_type is Client:
+        with Client(url, **settings) as found:
+            return found.upload(path)
+
+    async def send():
+        async with AsyncClient(url, **settings) as found:
+            return await found.upload(path)
+
+    return asyncio.run(send())
+
+
+@pytest.fixture
+def large_file(tmp_path):
+    (tmp_path / "data.extxyz").write_bytes(bytes(range(256)) * 1000)
+    return tmp_path / "data.extxyz"
+
+
+@pytest.mark.parametrize("client_type", [Client, AsyncClient])
+def test_an_upload_has_the_time_that_a_server_takes_for_it(something, large_file, monkeypatch, client_type):
+    monkeypatch.setattr(something, "seconds", 0.3)
+    something.answers(200, b"{}")
+    assert sent_by(client_type, something.url, large_file, timeout=0.01) == {}
+
+
+@pytest.mark.parametrize("client_type", [Client, AsyncClient])
+def test_each_try_sends_the_whole_file(something, large_file, client_type):
+    something.answers(503, b"{}", **{"Retry-After": "0"})
+    something.bodies.clear()
+    with pytest.raises(ServiceError, match="503"):
+        sent_by(client_type, something.url, large_file, patience=0.1)
+    assert len(something.bodies) > 1
+    assert all(large_file.read_bytes() in body and b'"data.extxyz"' in body for body in something.bodies)

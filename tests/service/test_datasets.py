@@ -4,9 +4,12 @@ import io
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from atomscatter.errors import DataError
 from service.datasets import DatasetReading, DatasetStore, describe
 from service.uploads import MOST_PROBLEMS, UnsupportedUploadError, UploadError
 
@@ -104,3 +107,74 @@ def test_a_set_of_an_earlier_version_keeps_the_names_that_stores_were_made_with(
     assert added(store) == dataset_id, "sent again, it is the same"
     source = str(tmp_path / dataset_id / "structures.extxyz")
     assert names(store, dataset_id) == [(source, f"{source}#0"), (source, f"{source}#1")]
+
+
+def test_a_structure_that_is_there_twice_is_named_by_the_file_that_was_sent(tmp_path):
+    with pytest.raises(UploadError) as refused:
+        described(tmp_path / "a.extxyz", frames(1) * 2, name="mine.xyz")
+    assert refused.value.problems == [(1, "is a duplicate of mine.xyz, structure 0")]
+
+
+def half_of_the_file(directory):
+    file = directory / "structures.extxyz"
+    file.write_bytes(file.read_bytes()[: len(frames(1))])
+
+
+def a_bad_structure(directory):
+    file = directory / "structures.extxyz"
+    file.write_bytes(file.read_bytes().replace(b"Si 0", b"Si x", 1))
+
+
+def no_file(directory):
+    (directory / "structures.extxyz").unlink()
+
+
+def no_description(directory):
+    (directory / "dataset.json").unlink()
+
+
+def half_of_the_description(directory):
+    (directory / "dataset.json").write_text('{"id": ')
+
+
+def another_description(directory):
+    (directory / "dataset.json").write_text("[]")
+
+
+@pytest.mark.parametrize("damage", [half_of_the_file, a_bad_structure, no_file])
+def test_a_damaged_set_is_not_used_and_replaced(tmp_path, damage):
+    store = DatasetStore(tmp_path)
+    dataset_id = added(store)
+    damage(tmp_path / dataset_id)
+    with pytest.raises(DataError, match=f"data set {dataset_id} is damaged"):
+        store.structures(dataset_id)
+    assert added(store) == dataset_id
+    assert len(store.structures(dataset_id)) == 2
+    assert [p.name for p in tmp_path.iterdir()] == [dataset_id]
+
+
+@pytest.mark.parametrize("damage", [no_description, half_of_the_description, another_description])
+def test_one_unreadable_set_does_not_hide_the_others(tmp_path, damage):
+    store = DatasetStore(tmp_path)
+    damaged, other = added(store), added(store, content=frames(3))
+    damage(tmp_path / damaged)
+    with capture_logs() as told:
+        assert [found.id for found in store.all()] == [other]
+    assert [line["dataset"] for line in told] == [damaged]
+    added(store)
+    assert {found.id for found in store.all()} == {damaged, other}
+
+
+def test_a_set_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    store, synced = DatasetStore(tmp_path), []
+    fsync = os.fsync
+
+    def noted(file):
+        synced.append(Path(f"/proc/self/fd/{file}").readlink())
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    added(store)
+    scratch = synced[0].parent
+    assert scratch.name.startswith(".new-"), "not yet under its name"
+    assert synced == [scratch / "structures.extxyz", scratch / "dataset.json", scratch, tmp_path]

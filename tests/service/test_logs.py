@@ -29,3 +29,10 @@ def test_a_traceback_does_not_write_out_local_variables(capsys, as_json):
     written = capsys.readouterr().err
     assert "RuntimeError: 6" in written
     assert "hidden" not in written
+
+
+def test_lines_in_a_file_have_the_date_in_utc(capsys):
+    configure_logging()
+    structlog.get_logger().info("job started")
+    time, *_ = capsys.readouterr().err.split()
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()) < 3600

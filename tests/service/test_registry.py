@@ -7,7 +7,7 @@ import pytest
 from atomscatter.errors import ConfigError, ModelError, StoreError
 from service.api_keys import ApiKeys, new_key
 from service.default_model import embedded_model
-from service.registry import ModelRegistry
+from service.registry import ModelRegistry, UnusableModelError
 
 
 def test_models_are_added_once_and_activated(tmp_path):
@@ -44,10 +44,11 @@ def test_a_model_that_cannot_be_copied_names_the_file(tmp_path):
         ModelRegistry(tmp_path / "models").add(model)
 
 
-def test_an_active_model_that_is_gone_is_the_embedded_one(tmp_path):
-    (tmp_path / "active").write_text("f" * 16 + "\n")
-    registry = ModelRegistry(tmp_path)
-    assert registry.active == registry.ids()[0]
+@pytest.mark.parametrize("content", [b"f" * 16 + b"\n", b"", b"../..", b"\xff"])
+def test_no_model_stands_in_for_an_active_one_that_is_gone(tmp_path, content):
+    (tmp_path / "active").write_bytes(content)
+    with pytest.raises(UnusableModelError, match=f"cannot be used: {tmp_path} does not hold it"):
+        _ = ModelRegistry(tmp_path).active
 
 
 def test_keys_are_found_by_their_hash(tmp_path):
@@ -61,10 +62,27 @@ def test_keys_are_found_by_their_hash(tmp_path):
     assert keys.find(key + "x") is None
 
 
-@pytest.mark.parametrize("line", ["a b", "a predict sha256:abc", "a admin sha256:" + "0" * 64])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a b",
+        "a predict sha256:abc",
+        "a admin sha256:" + "0" * 64,
+        "a predict sha256:" + "A" * 64,
+        "a predict sha256:" + "g" * 64,
+        "known predict sha256:" + "0" * 64,
+        "a predict sha256:" + "1" * 64,
+    ],
+)
 def test_bad_lines_are_named(tmp_path, line):
-    (tmp_path / "keys").write_text(f"# remark\n{line}\n")
+    (tmp_path / "keys").write_text(f"known predict sha256:{'1' * 64}\n{line}\n")
     with pytest.raises(ConfigError, match="line 2"):
+        ApiKeys(tmp_path / "keys")
+
+
+def test_a_file_of_keys_that_is_no_text(tmp_path):
+    (tmp_path / "keys").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=f"{tmp_path}/keys: is no UTF-8 text"):
         ApiKeys(tmp_path / "keys")
 
 

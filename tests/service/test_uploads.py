@@ -2,11 +2,13 @@
 
 import codecs
 import io
+import tempfile
 
 import pytest
 from ase.build import bulk
 from ase.io import write
 
+from atomscatter.errors import StorageError
 from service.datasets import DatasetReading, describe
 from service.reading import read_structures
 from service.uploads import MOST_PROBLEMS, UploadError, read_upload
@@ -107,3 +109,9 @@ def test_a_frame_with_too_many_atoms_may_be_cut_off():
 def test_nothing(content):
     with pytest.raises(UploadError, match="empty"):
         read_upload("a.xyz", content, max_structures=10, max_atoms=3)
+
+
+def test_a_full_temporary_directory_is_nobodys_bad_file(small_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk("64k")))
+    with pytest.raises(StorageError, match="no space left"):
+        read_upload("a.xyz", FRAME * 2000, max_structures=2000, max_atoms=1)

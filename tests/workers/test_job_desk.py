@@ -1,15 +1,20 @@
 """Which jobs a command without a server starts, and which a server."""
 
+import asyncio
 import contextlib
+import socket
 import time
+from pathlib import Path
 
 import pytest
 from ase.build import bulk
 from structlog.testing import capture_logs
 
+from api.state import Service
 from atomscatter.errors import ConfigError
 from service.demo_data import load_sample
 from service.report import write_extxyz
+from service.settings import ServeSettings
 from service.state import StateDirectory
 from tests.ports import unused_port
 from workers.job_desk import JobDesk
@@ -136,3 +141,67 @@ def test_jobs_that_a_server_has_accepted_are_jobs_of_its_place(state, cluster):
     with desk_of(state) as desk:
         assert desk.job(job.id).state == "queued"
     assert not was_started(state, job.id)
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_submissions_leave_no_files_open(state):
+    before = open_files()
+    with desk_of(state) as desk:
+        source, _ = desk._ledger.submit("evaluate", NO_DATA, place="elsewhere")
+        during = open_files()
+        for _ in range(5):
+            with pytest.raises(ConfigError, match="it made no store"):
+                desk.submit("train", {"store": source.id})
+        assert open_files() == during
+    assert open_files() == before
+
+
+def test_a_job_is_of_the_model_that_was_active_when_it_was_submitted(state, tmp_path):
+    data = tmp_path / "data.extxyz"
+    write_extxyz(data, [bulk("Si")], [-10.0], [{}])
+    active = state.registry().active
+    with desk_of(state) as desk:
+        job = desk.submit("evaluate", {"dataset": desk.add_dataset(data, None, None)})
+    assert job.parameters["model"] == active
+
+
+def test_only_a_job_that_nobody_can_be_asked_about_is_written_off(state, cluster):
+    ledger = state.ledger()
+    job = ledger.start(ledger.submit("evaluate", NO_DATA)[0].id)
+    with desk_of(state) as desk:
+        with pytest.raises(ConfigError, match=f"--lost: local can be asked about job {job.id}, .* running"):
+            desk.write_off(job.id)
+        assert ledger.get(job.id) == job
+        state.job_files().write_request(job, on_cluster=True, place=cluster)
+        assert desk.write_off(job.id).state == "cancelled"
+
+
+def test_a_server_does_not_open_the_ledger_that_another_machine_uses(state, monkeypatch):
+    with monkeypatch.context() as there:
+        there.setattr(socket, "gethostname", lambda: "another-machine")
+        lock = state.runner_lock(LOCAL)
+    assert lock.acquire()
+    service = Service(ServeSettings(state=state.root))
+    with pytest.raises(ConfigError, match=r"are looked after by process \d+ on another-machine"):
+        asyncio.run(service.start())
+    assert not (state.root / "jobs.sqlite").exists()
+    lock.release()
+
+
+def test_trouble_is_told_once_and_no_jobs_are_said_to_be_started(state):
+    lock = state.root / "jobs" / "runner.lock"
+    lock.mkdir(parents=True)
+    runner = JobRunner(state)
+    with capture_logs() as told:
+        for _ in range(2):
+            assert not runner._looked()
+        assert [line["log_level"] for line in told] == ["error"]
+        runner.start()
+        assert not runner.alive
+        lock.rmdir()
+        until(lambda: runner.alive)
+        runner.stop()
+    assert told[-1]["event"] == "jobs are looked after again"

@@ -24,11 +24,12 @@ class Between:
     """What stands between a runner and the Jobs API of a cluster, and adds the token.
 
     ``fates`` of the next calls that ask a job to end: "refused", "lost" (answered, but not passed on); those
-    after them reach the cluster. ``asked``: paths of all of them.
+    after them reach the cluster. ``asked``: paths of all of them. ``submissions``: the same for these, where
+    of one that is "lost" only the answer is.
     """
 
     def __init__(self, head):
-        self.fates, self.asked, self.away = [], [], False
+        self.fates, self.asked, self.submissions, self.away = [], [], [], False
         between = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,8 +68,12 @@ class Between:
             fate = self.fates.pop(0) if self.fates else None
             if fate is not None:
                 return (503, b"{}") if fate == "refused" else (200, b'{"stopped": true}')
+        submission = method == "POST" and path == "/api/jobs/" and self.submissions
+        fate = self.submissions.pop(0) if submission else None
+        if fate == "refused":
+            return 503, b"{}"
         found = self._client.request(method, path, content=body)
-        return found.status_code, found.content
+        return (504, b"{}") if fate == "lost" else (found.status_code, found.content)
 
     def close(self):
         self._server.shutdown()
@@ -116,7 +121,16 @@ def runs(state, job):
 def test_a_job_is_asked_to_end_until_it_does(between, state, job, monkeypatch):
     monkeypatch.setattr(job_runner, "_SECONDS_TO_END", 1.0)  # until it is asked again
     ledger, runner = state.ledger(), JobRunner(state, between.address)
+    between.submissions = ["refused", "lost"]
+    with pytest.raises(WorkerError):
+        runner.look()
+    assert ledger.get(job.id).state == "running", "the cluster may have it, whatever its answer was"
+    runner.look()
+    assert ledger.get(job.id).state == "queued", "it has not"
+    with pytest.raises(WorkerError):
+        runner.look()
     look_until(runner, lambda: runs(state, job))
+    assert (ledger.get(job.id).state, ledger.get(job.id).attempts) == ("running", 1), "one try, and no other"
     between.fates = ["refused", "lost"]
     ledger.cancel(job.id)
     look_until(runner, lambda: ledger.get(job.id).has_ended)

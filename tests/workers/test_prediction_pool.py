@@ -1,9 +1,12 @@
 """What the prediction processes accept, and what becomes of them."""
 
 import asyncio
+import gc
+import io
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -14,17 +17,18 @@ from ase import Atoms
 from api.errors import StructuresError
 from api.state import ServedModel, Service
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import StructureError
+from atomscatter.errors import ModelError, StructureError
 from service.default_model import embedded_model
 from service.settings import ServeSettings
-from workers.prediction_pool import POINTS_PER_UNIT, BusyError, PredictionPool, _chunks
+from workers.prediction_pool import POINTS_PER_UNIT, BusyError, OverrunError, PredictionPool, _chunks
 
 XYZ = b'1\nLattice="5 0 0 0 5 0 0 0 5"\nLi 0 0 0\n'
+LITHIUM = Atoms("Li", cell=[3, 3, 3], pbc=True)
 
 
-def with_pool(use, capacity=10):
+def with_pool(use, capacity=10, workers=1):
     async def run():
-        pool = PredictionPool(1, capacity=capacity, timeout=60, dataset_timeout=60, max_points=10**6)
+        pool = PredictionPool(workers, capacity=capacity, timeout=60, dataset_timeout=60, max_points=10**6)
         try:
             return await use(pool)
         finally:
@@ -33,28 +37,107 @@ def with_pool(use, capacity=10):
     return asyncio.run(run())
 
 
-def test_files_that_wait_are_counted():
+def test_files_that_wait_are_counted_and_not_in_memory():
+    files = [io.BytesIO(XYZ) for _ in range(4)]
+
     async def use(pool):
-        reads = (pool.read("a.xyz", XYZ, max_structures=1, max_atoms=1) for _ in range(4))
+        reads = [asyncio.create_task(pool.read("a.xyz", f, max_structures=1, max_atoms=1)) for f in files]
+        await reads[0]
+        assert files[0].tell() == len(XYZ)
         answers = await asyncio.gather(*reads, return_exceptions=True)
         assert pool.pending == 0
         return answers
 
     answers = with_pool(use, capacity=2)
     assert [isinstance(a, BusyError) for a in answers] == [False, False, True, True]
+    assert [f.tell() for f in files[2:]] == [0, 0], "what is refused is not read"
 
 
-def test_a_model_is_loaded_although_a_process_died():
+def test_a_file_that_takes_too_long_leaves_nothing_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # Minutes of work for the parser.
+    endless = XYZ.replace(b"\nLi", b" " + b" ".join(b'a%d="1 2 3"' % i for i in range(500_000)) + b"\nLi")
+
     async def use(pool):
-        await pool.load(str(embedded_model()))
-        for child in psutil.Process().children():
-            if "spawn_main" in str(child.cmdline()):
-                child.kill()
-                child.wait()
-        await pool.load(str(embedded_model()))
-        return await pool.predict(str(embedded_model()), [Atoms("Li", cell=[3, 3, 3], pbc=True)], [1])
+        await pool.read("a.xyz", io.BytesIO(XYZ), max_structures=1, max_atoms=1)
+        pool._timeout = 2.0
+        with pytest.raises(OverrunError):
+            await pool.read("a.xyz", io.BytesIO(endless), max_structures=1, max_atoms=1)
 
-    assert with_pool(use)[0].n_atoms == 1
+    with_pool(use)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_structures_that_take_too_long_together_are_tried_one_by_one():
+    async def use(pool):
+        pool._timeout = 1e-4
+        with pytest.raises(OverrunError):
+            await pool.predict(str(embedded_model()), [LITHIUM] * 2, [1, 1])
+        assert pool.lost == {"died": 0, "overran": 2}, "both, and the first alone"
+
+    with_pool(use)
+
+
+def kill_processes():
+    for child in psutil.Process().children():
+        if "spawn_main" in str(child.cmdline()):
+            child.kill()
+            child.wait()
+
+
+def test_a_model_is_loaded_although_a_process_died_and_before_the_next_one_gets_work(tmp_path, caplog):
+    model = str(embedded_model())
+
+    async def use(pool):
+        await pool.load(model)
+        kill_processes()
+        await pool.load(model)
+        lane = await pool._free.get()
+        with pytest.raises(OverrunError):
+            await pool._on(lane, lane.submit(time.sleep, 3600), 0.01)
+        assert pool._free.empty(), "its successor is no process yet"
+        with pytest.raises(ModelError):
+            await pool.load(str(tmp_path))
+        assert pool._model == model, "the one before stays"
+        (answer,) = await pool.predict(model, [LITHIUM], [1])
+        assert answer.n_atoms == 1
+        assert pool.lost == {"died": 1, "overran": 1}
+
+    with_pool(use)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+def test_a_busy_process_keeps_no_other_from_work_while_a_model_is_loaded(tmp_path):
+    """Each loads it when it is free. And when all of them died idle, no work died with them."""
+    go_on = tmp_path / "go on"
+    model = str(embedded_model())
+
+    async def use(pool):
+        busy = asyncio.create_task(pool._run(wait_for_file, go_on))
+        await asyncio.sleep(0)
+        loading = asyncio.create_task(pool.load(model))
+        (answer,) = await pool.predict(model, [LITHIUM], [1])
+        assert answer.n_atoms == 1
+        assert not busy.done()
+        assert not loading.done()
+        go_on.touch()
+        await asyncio.gather(busy, loading)
+        assert list(pool._has.values()) == [model] * 2
+
+        lanes = list(pool._has)
+        pool._model = None  # of those that take their place, only the one that is needed starts
+        kill_processes()
+        while not all(lane._broken for lane in lanes):
+            await asyncio.sleep(0.01)
+        assert await pool._run(os.getpid)
+
+    with_pool(use, workers=2)
+
+
+def wait_for_file(path):
+    while not path.exists():
+        time.sleep(0.05)
 
 
 def test_a_prediction_process_keeps_to_one_thread():
@@ -76,7 +159,7 @@ print(*(library["num_threads"] for library in threadpool_info()))
 
 
 def test_large_cells_count_several_times_and_travel_alone():
-    lithium = [Atoms("Li", cell=[3, 3, 3], pbc=True)] * 7
+    lithium = [LITHIUM] * 7
     points = [1.0] * 5 + [4.0 * POINTS_PER_UNIT, 1.0]
 
     async def use(pool):
@@ -105,7 +188,7 @@ def test_a_full_service_checks_no_structure(tmp_path):
             await service.predict(model, [bad])
         pool.pending = 0
         with pytest.raises(StructuresError) as caught:
-            await service.predict(model, [bad, *[Atoms("Li", cell=[3, 3, 3], pbc=True)] * 9, bad])
+            await service.predict(model, [bad, *[LITHIUM] * 9, bad])
         assert [(place, i) for place, i, _ in caught.value.problems] == [
             ("/structures/0", 0),
             ("/structures/10", 10),
@@ -118,7 +201,7 @@ def test_a_process_that_hangs_is_ended_although_its_caller_has_gone():
     async def use(pool):
         lane = await pool._free.get()
         before = set(psutil.Process().children())
-        work = asyncio.create_task(pool._on(lane, 3.0, time.sleep, 3600))
+        work = asyncio.create_task(pool._on(lane, lane.submit(time.sleep, 3600), 3.0))
         await asyncio.sleep(1.0)
         (process,) = set(psutil.Process().children()) - before
         work.cancel()
@@ -149,7 +232,7 @@ def test_a_process_whose_caller_has_gone_goes_on_when_it_is_done():
 
 def test_radial_functions_are_checked_and_made_in_a_process():
     async def use(pool):
-        r, functions = await pool.radial(Atoms("Li", cell=[3, 3, 3], pbc=True), 5.0, 0.5)
+        r, functions = await pool.radial(LITHIUM, 5.0, 0.5)
         assert len(r) == 10
         assert list(functions) == [("Li", "Li")]
         assert np.isfinite(functions["Li", "Li"]).all()
