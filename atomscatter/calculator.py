@@ -20,7 +20,8 @@ class ScatteringCalculator(Calculator):
     is :attr:`prediction`. There are no forces and no stress: asking for them raises
     ``ase.calculators.calculator.PropertyNotImplementedError``;
     ``ase.calculators.fd.FiniteDifferenceCalculator`` makes them from energies, with ``eps_disp=0.01``
-    (Angstrom; fields of single precision make the quotients of much smaller steps noise).
+    (Angstrom) and ``eps_strain=0.001``: fields of single precision make the quotients of much smaller steps
+    noise.
 
     Args:
         model: directory of a model, or an ensemble.

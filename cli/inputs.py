@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from service.reading import LabelledStructure
 
 
+_MOST_TOLD = 100  # bad structures
+
+
 @dataclass(frozen=True)
 class ReadingOptions:
     """How files are read; see cli.options for the meaning."""
@@ -52,8 +55,11 @@ def read_inputs(
             compositions are bad, and the structures are kept in a temporary file.
 
     Raises:
+        ConfigError: the options contradict each other.
         typer.Exit: with code 2, when a structure is bad (and ``skip_bad`` is not set) or none is good.
     """
+    if options.path_per_file and options.path_key is not None:
+        raise ConfigError("--path-key and --path-per-file exclude each other")
     from service.progress import counter
     from service.reading import BadStructure, iterate_structures
     from service.spool import StructureSpool
@@ -74,8 +80,12 @@ def read_inputs(
             on_progress=advance,
         )
         structures = StructureSpool(found) if unique else list(found)
-    for problem in bad:
-        typer.echo(f"{problem}{_advice(problem.reason)}", err=True)
+    # Commands that need all structures have none of the options that would help.
+    advice = _advice if options.skip_bad is not None else lambda _: ""
+    for problem in bad[:_MOST_TOLD]:
+        typer.echo(f"{problem}{advice(problem.reason)}", err=True)
+    if len(bad) > _MOST_TOLD:
+        typer.echo(f"... and {len(bad) - _MOST_TOLD} more, the last: {bad[-1]}", err=True)
     if bad and not options.skip_bad:
         way_out = "" if options.skip_bad is None else " (--skip-bad goes on with the good ones)"
         typer.echo(

@@ -102,12 +102,15 @@ def parse_references(text: str | None) -> dict[str, float] | None:
     for entry in text.split(","):
         symbol, _, number = (part.strip() for part in entry.partition("="))
         try:
-            atomic_number(symbol)
             energy = float(number)
-        except ValueError:  # of which ConfigError is one
+        except ValueError:
             energy = float("nan")
         if not isfinite(energy):
             raise ConfigError(f"--references: {entry.strip()!r} is not of the form Element=energy in eV/atom")
+        try:
+            atomic_number(symbol)
+        except ConfigError as error:
+            raise ConfigError(f"--references: {error}") from error
         if symbol in references:
             raise ConfigError(f"--references: {symbol} is given twice")
         references[symbol] = energy

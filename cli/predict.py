@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atomscatter.errors import ConfigError
 from cli import options
 from cli.inputs import ReadingOptions, read_inputs
 
@@ -29,7 +30,8 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Extended XYZ file for the structures with their energies (eV, total). Default: none.",
+            help="Extended XYZ file (.extxyz, .xyz) for the structures with their energies (eV, total). "
+            "Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -45,6 +47,8 @@ def predict(
     from service.report import plain, terminal
 
     configure_logging(options.verbosity(quiet, verbose))
+    if output is not None:
+        _require_place(output, structures)
     ensemble = Ensemble.load(model)
     reading = ReadingOptions(vacuum=vacuum, skip_bad=skip_bad)
     found = read_inputs(structures, reading, need_energy=False, scattering=ensemble.scattering)
@@ -60,6 +64,16 @@ def predict(
             typer.echo(json.dumps(plain(_record(structure, prediction)), allow_nan=False))
     elif output is None or not quiet:
         terminal().print(_table(found, predictions))
+
+
+def _require_place(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output that would take the place of structures with their reference energies, or that its
+    name would make another format for whoever reads it."""
+    if output.suffix.lower() not in (".extxyz", ".xyz"):
+        raise ConfigError(f"--output {output}: is written as extended XYZ; give it the ending .extxyz")
+    there = output.resolve()
+    if there.exists() and any(given.resolve() in (there, *there.parents) for given in inputs):
+        raise ConfigError(f"--output {output}: is one of the files that are read; choose another name")
 
 
 def _record(structure: LabelledStructure, prediction: Prediction) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def bulk_modulus(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Bulk modulus (GPa) by Birch-Murnaghan: one structure is strained; several are a strain series."""
+    """Bulk modulus (GPa) by Birch-Murnaghan: one structure is strained; several are a strain series.
+
+    Fitted are the points within 5 % of side-length strain of the lowest energy, at least five.
+    """
     import numpy as np
 
     from atomscatter.strain import strained
@@ -72,7 +75,7 @@ def bulk_modulus(
         summary = f"No bulk modulus: {result.reason}."
     else:
         spread = "" if result.bulk_modulus_spread is None else f" ± {result.bulk_modulus_spread:.1f}"
-        summary = f"Bulk modulus {result.bulk_modulus:.1f}{spread} GPa at {result.volume:.2f} A^3"
+        summary = f"Bulk modulus {result.bulk_modulus:.1f}{spread} GPa at {result.volume:.1f} A^3"
     _report(summary, asdict(result), energy_volume(result), "bulk_modulus", as_json, output)
 
 
@@ -84,7 +87,7 @@ def barrier(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Migration barrier (eV) along the ordered images of one path, for example of a NEB calculation.
+    """Migration barrier (eV): highest minus lowest energy of the ordered images of one path, as of a NEB.
 
     The files of a directory are images in the order of their names, 2 before 10.
     Of each folder of a VASP calculation, CONTCAR is read, or POSCAR where there is none.
@@ -108,9 +111,11 @@ def voltage(
     verbose: options.Verbose = False,
 ) -> None:
     """Voltage (V against the metal) along the lower convex hull over the content of the working ion."""
+    from atomscatter.channels import atomic_number
     from service import properties
     from service.property_files import voltage_steps
 
+    atomic_number(ion)
     ensemble, found = _inputs(structures, model, quiet, verbose)
     result = properties.voltages(found, _predict(ensemble, found), ion)
     steps = result.voltage

@@ -56,9 +56,8 @@ def train(
     invariance: Annotated[
         float,
         typer.Option(
-            help="Weight of conditions against the error of the grids, learned from the store's translated "
-            "copies. Where atoms lie on the grids changed energies by 0.09 meV/atom (root mean square) with "
-            "50 and 5,378 structures, by 0.75 with 0.",
+            help="Weight of the conditions, learned from the store's translated copies, that energies do not "
+            "depend on where atoms lie on the grids. 0: the paper's fit.",
             min=0,
         ),
     ] = defaults.INVARIANCE,
@@ -66,8 +65,7 @@ def train(
         float,
         typer.Option(
             help="Features of a model, as a multiple of the number with the smallest out-of-bag error; at "
-            "most --max-features. With 5,378 structures averages of larger models (1.5) had lower errors on "
-            "larger cells (3 %), higher ones on diffusion (8 %) and of barriers (13 %). 1: the paper's fit.",
+            "most --max-features. 1: the paper's fit.",
         ),
     ] = defaults.SIZE_FACTOR,
     channel_share: Annotated[
@@ -75,8 +73,7 @@ def train(
         typer.Option(
             help="Share of the channels (species, valence, core, kinetic, products at the atoms) that each "
             "model sees, drawn anew for each; order 0 is seen by all, and with --selection full everything. "
-            "With 5,378 structures errors on diffusion were lower by 6 %, of barriers by 9 %, under strain "
-            "by 3 % than with 1, the paper's fit, and those on larger cells higher by 7 %.",
+            "1: the paper's fit.",
         ),
     ] = defaults.CHANNEL_SHARE,
     products: Annotated[
@@ -95,6 +92,7 @@ def train(
     """Train bootstrapped sparse linear models and average them.
 
     Writes the model; learning curves, parity plot and a readable card go into its "report" directory.
+    What the options of the fit gain and cost is in docs/accuracy.md.
     """
     from service.feature_store import FeatureStore
     from service.logs import configure_logging

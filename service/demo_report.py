@@ -189,4 +189,7 @@ def print_result(console: Console, result: DemoResult) -> None:
     console.print(f"  atomscatter predict --model {directory}/model YOUR_FILE", highlight=False)
     console.print("or train on your own data:", highlight=False)
     console.print("  atomscatter featurize YOUR_DATA --store features --path-per-file", highlight=False)
+    console.print(
+        "  (or, where one file holds several relaxation paths, --path-key INFO_KEY)", highlight=False
+    )
     console.print("  atomscatter train --store features --model model", highlight=False)

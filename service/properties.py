@@ -143,8 +143,9 @@ def voltages(structures: Sequence[Atoms], predictions: Sequence[Prediction], ion
     known = np.array([f for f in formation if f is not None])
     if len(known) < len(formation):
         raise DataError(
-            f"structure {formation.index(None)}: the model has no reference energies of its elements, "
-            "which a voltage needs"
+            f"structure {formation.index(None)}: the model has no reference energies of its elements "
+            f"({', '.join(sorted(set(structures[formation.index(None)].symbols)))}), which a voltage needs; "
+            "they are given in training"
         )
     x = np.array([ion_content(atoms, ion) for atoms in structures])
     if x.any():  # else it is the ion that is missing

@@ -314,7 +314,8 @@ def _path_id(atoms: Atoms, source: str, index: int | None, key: str | None, per_
         return f"{source}#{index}"
     value = atoms.info.get(key)
     if value is None:
-        raise UnusableError(f"has no path id: no {key!r} in its info")
+        known = f" (there: {', '.join(sorted(map(str, atoms.info)))})" if atoms.info else ""
+        raise UnusableError(f"has no path id: no {key!r} in its info{known}")
     if isinstance(value, np.ndarray | list | dict):
         raise UnusableError(f"path id {key!r} is not a single value")
     return str(value)

@@ -15,11 +15,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from ase.formula import Formula
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import FitError
+from atomscatter.errors import ConfigError, FitError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.gram import packed_bytes
 from atomscatter.metrics import mae, rmse
@@ -74,11 +75,14 @@ def train_on(
         on_progress: called in this process with the number of models that are ready.
 
     Raises:
+        ConfigError: ``references`` lack an element of the data.
         FitError: too few relaxation paths to leave each fold two to train on (without randomisation, as many
             as there are nested splits).
         WorkerError: workers die again and again.
     """
     began = time.perf_counter()
+    if references is not None:
+        _require_references(references, data.compositions)
     differences = data.differences if settings.invariance > 0 else None
     n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
     row_order, offsets, compositions = sort_by_path(data, n_conditions)
@@ -105,6 +109,15 @@ def train_on(
     report = replace(report, seconds=time.perf_counter() - began)
     ensemble.card["environment"]["seconds"] = report.seconds
     return ensemble, report
+
+
+def _require_references(references: Mapping[str, float], compositions: Sequence[str]) -> None:
+    """Before anything is computed: without one of them no structure that has it gets a formation energy."""
+    elements = {symbol for formula in set(compositions) for symbol in Formula(formula).count()}
+    if missing := elements - set(references):
+        raise ConfigError(
+            f"the references (energies of the elements, eV/atom) lack {', '.join(sorted(missing))}"
+        )
 
 
 def _require_training_paths(path_fold: IntArray, settings: FitSettings) -> None:

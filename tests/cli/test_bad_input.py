@@ -231,6 +231,58 @@ def test_what_the_configured_transform_cannot_take_is_bad(tmp_path: Path) -> Non
     assert not (tmp_path / "store").exists()
 
 
+def test_an_output_that_is_an_input_is_refused(tmp_path: Path, workplace: Workplace) -> None:
+    file = tmp_path / "energies.extxyz"
+    file.write_text(text(good()))
+    for given in (file, tmp_path):
+        result = run("predict", "--model", workplace.model, given, "--output", file)
+        assert result.exit_code == 2
+        assert "is one of the files that are read" in result.stderr
+    assert file.read_text() == text(good())
+    result = run("predict", "--model", workplace.model, file, "--output", tmp_path / "out.cif")
+    assert result.exit_code == 2
+    assert "is written as extended XYZ" in result.stderr
+
+
+def test_ways_to_tell_paths_exclude_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "data.extxyz"
+    file.write_text(text(good()))
+    result = run("featurize", file, "--store", tmp_path / "store", "--path-key", "path", "--path-per-file")
+    assert result.exit_code == 2
+    assert "--path-key and --path-per-file exclude each other" in result.stderr
+    result = run("featurize", file, "--store", tmp_path / "store", "--path-key", "path")
+    assert "has no path id: no 'path' in its info" in result.stderr
+
+
+def test_only_so_many_bad_structures_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "data.extxyz"
+    file.write_text(150 * text(good(None)))
+    result = run("featurize", file, "--store", tmp_path / "store")
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert sum("has no energy" in line for line in lines) == 101
+    assert any(line.startswith("... and 50 more, the last: ") for line in lines)
+    assert "150 bad and 0 good structures" in result.stderr
+
+
+def test_commands_without_an_option_do_not_name_it(tmp_path: Path) -> None:
+    file = tmp_path / "molecule.xyz"
+    file.write_text(text(open_cell()))
+    result = run("rdf", file)
+    assert result.exit_code == 2
+    assert "is not periodic" in result.stderr
+    assert "--vacuum" not in result.stderr
+
+
+def test_references_of_other_elements(tmp_path: Path, workplace: Workplace) -> None:
+    result = run("train", "--store", workplace.store, "--model", tmp_path / "m", "--references", "Li=-1.9")
+    assert result.exit_code == 2
+    assert "lack Si" in result.stderr
+    result = run("voltage", tmp_path / "any.cif", "--ion", "li")
+    assert result.exit_code == 2
+    assert "unknown chemical symbol 'li'" in result.stderr
+
+
 @pytest.mark.parametrize(
     "references", ["Li", "Li=", "Li=x", "Xx=1", "Li=nan", "Li=-1.9,Li=-1.8", "Li=-1.9;Si=-5.4", ""]
 )
