@@ -34,14 +34,15 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=5
 MinJobAge=3600
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
+SlurmdParameters=config_overrides
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
 PartitionName=all Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 """
 
 
 class Slurm:
-    """Two nodes, n1 and n2, of one CPU each; ``environment`` is what its commands need."""
+    """Two nodes, n1 and n2, of two CPUs each, as it believes; ``environment`` is what its commands need."""
 
     def __init__(self, ports):
         # A short name: munge's socket is in it.

@@ -10,6 +10,7 @@ from dockerfile_parse import DockerfileParser
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 PUBLISH = ROOT / "deploy" / "monitoring" / "publish.yml"
+API_KEYS = ROOT / "deploy" / "docker" / "api-keys.yml"
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 _SIZES = {"kb": 2**10, "mb": 2**20, "gb": 2**30}
 
@@ -24,11 +25,29 @@ def compose(**variables):
 
 
 def published():
-    """The compose file together with the one that publishes Grafana, whose keys go before."""
+    """The compose file together with the one that publishes Grafana."""
     found = compose()
-    for name, changed in yaml.safe_load(PUBLISH.read_text(encoding="utf-8"))["services"].items():
-        found["services"][name] |= changed
+    _merge(found, yaml.safe_load(PUBLISH.read_text(encoding="utf-8")))
     return found
+
+
+def with_keys(file):
+    """The compose file together with the one that asks for API keys, of this file."""
+    found = compose()
+    text = API_KEYS.read_text(encoding="utf-8")
+    _merge(found, yaml.safe_load(re.sub(r"\$\{API_KEYS:\?[^}]+\}", str(file), text)))
+    return found
+
+
+def _merge(found, changed):
+    """As Compose does: what ``changed`` says is added to mappings and lists of networks, or goes before."""
+    for key, value in changed.items():
+        if isinstance(value, dict):
+            _merge(found.setdefault(key, {}), value)
+        elif key == "networks":
+            found[key] = list(dict.fromkeys([*found.get(key, []), *value]))
+        else:
+            found[key] = value
 
 
 @functools.cache

@@ -123,6 +123,7 @@ class Stack:
 
     def __init__(self, compose, directory, network, *, workers):
         self.directory = directory
+        self._secrets = compose.get("secrets", {})
         self._services = {n: s for n, s in compose["services"].items() if "build" in s or _is_here(n)}
         self._networks = {name: network.network(name, _PREFIXES[name]) for name in compose["networks"]}
         self._publishers = []
@@ -162,6 +163,8 @@ class Stack:
             source, rest = volume.split(":", 1)
             place = ROOT / source if source.startswith("./") else self.volume(source)
             mounts.append(f"{place}:{rest}")
+        for name in service.get("secrets", []):
+            mounts.append(f"{ROOT / self._secrets[name]['file']}:/run/secrets/{name}:ro")
         return mounts
 
     def files(self):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from service.settings import ServeSettings
 from tests.deploy.compose_file import (
+    API_KEYS,
     COMPOSE,
     DOCKERFILE,
     PUBLISH,
@@ -19,6 +21,7 @@ from tests.deploy.compose_file import (
     n_bytes,
     ours,
     published,
+    seconds,
 )
 
 TOOLS = Path(sys.executable).parent
@@ -41,7 +44,8 @@ def test_the_file_follows_the_compose_specification(tmp_path):
     wrong = tmp_path / "docker-compose.yml"
     wrong.write_text(COMPOSE.read_text().replace("shm_size:", "shm_bytes:"))
     assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", wrong).returncode == 1
-    assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", PUBLISH).returncode == 0
+    for beside in (PUBLISH, API_KEYS):
+        assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", beside).returncode == 0
 
 
 def test_only_the_api_is_published_and_only_here(file):
@@ -93,6 +97,24 @@ def test_memory_and_processes_are_limited(file):
         assert n_bytes(service["mem_limit"]) >= 4 * n_bytes(service.get("shm_size", "64mb"))
         changed = compose(**{f"{name.upper()}_MEMORY": "3gb"})["services"]
         assert {n for n, s in changed.items() if s.get("mem_limit") == "3gb"} == {name}
+    for name in ("prometheus", "grafana"):
+        assert n_bytes(file["services"][name]["mem_limit"]) <= 2**30
+        assert file["services"][name]["pids_limit"] == 512
+
+
+def test_what_is_kept_is_limited(file):
+    for service in file["services"].values():
+        assert service["logging"] == {
+            "driver": "json-file",
+            "options": {"max-size": "20m", "max-file": "5"},
+        }
+    assert "--storage.tsdb.retention.size=2GB" in file["services"]["prometheus"]["command"]
+
+
+def test_the_api_may_end_what_it_has_begun(file):
+    settings = ServeSettings()
+    needed = settings.shutdown_drain + settings.shutdown_grace
+    assert seconds(file["services"]["api"]["stop_grace_period"]) >= needed + 30
 
 
 def test_the_api_writes_to_volumes_only(file):
@@ -133,13 +155,16 @@ def test_ray_asks_for_a_token_from_a_file_and_no_secret_is_written_down(file):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"RAY_AUTH_TOKEN\b", text), path
         assert not re.search(r"[0-9a-f]{32}", text), path
-        assert not re.search(r"(?i)(password|secret|api_key)\w*[\"']?\s*[:=]\s*[\"']?\w", text), path
+        assert not re.search(r"(?i)(password|secret|api_key)\w*[\"']?[ \t]*[:=][ \t]*[\"']?\w", text), path
 
 
 def test_all_roles_run_one_image(file):
     services = ours(file["services"])
     assert {"head", "worker", "api", "token"} == services.keys()
-    assert {s["image"] for s in services.values()} == {"atomscatter"}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {s["image"] for s in services.values()} == {f"atomscatter:{version}"}
+    another = ours(compose(ATOMSCATTER_VERSION="0.0.9")["services"])
+    assert {s["image"] for s in another.values()} == {"atomscatter:0.0.9"}
     assert {(s["build"]["context"], s["build"]["dockerfile"]) for s in services.values()} == {
         (".", str(DOCKERFILE.relative_to(ROOT)))
     }

@@ -10,6 +10,7 @@ import itertools
 import re
 import shutil
 import subprocess
+import tomllib
 from ipaddress import ip_address, ip_network
 
 import jsonschema
@@ -17,6 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.settings import ServeSettings, read_settings
 from tests.deploy.kustomized import kustomized
 from tests.ray_head import ROOT
 
@@ -56,8 +58,10 @@ _CLUSTER = _object(
         ),
     },
 )
+# Refused in the cluster of a RayJob.
+_UPGRADE = _object(["type"], type={"enum": ["Recreate", "None"]})
 KUBERAY = {
-    "RayCluster": _CLUSTER,
+    "RayCluster": _CLUSTER | {"properties": _CLUSTER["properties"] | {"upgradeStrategy": _UPGRADE}},
     "RayJob": _object(
         ["entrypoint", "rayClusterSpec"],
         submissionMode={"const": "HTTPMode"},
@@ -156,7 +160,8 @@ def test_what_the_readme_applies_can_be_pulled():
     for directory in applied:
         found = list(pods(kustomized(FOLDER / directory)))
         images = {c["image"] for _, template in found for c in template["spec"]["containers"]}
-        assert images == {"registry.example.org/atomscatter:0.1.0"}
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        assert images == {f"registry.example.org/atomscatter:{version}"}
 
 
 def test_the_readme_makes_what_pods_need_before_they_start():
@@ -191,6 +196,30 @@ def test_what_is_deleted_with_a_campaign():
     assert [d["kind"] for d in documents] == ["RayJob"]
 
 
+def test_the_readme_deletes_no_data():
+    readme = (FOLDER / "README.md").read_text()
+    directories = re.findall(r"kubectl delete -k deploy/kubernetes/(\S+)", readme)
+    assert directories == ["overlays/example-campaign"]
+    named = re.search(r"kubectl -n atomscatter delete (\S+/\S+) (\S+/\S+)\n", readme).groups()
+    runs = {"Deployment", "RayCluster"}
+    documents = kustomized(FOLDER / "overlays" / "example")
+    assert set(named) == {
+        f"{d['kind'].lower()}/{d['metadata']['name']}" for d in documents if d["kind"] in runs
+    }
+
+
+def test_an_upgrade_replaces_the_pods_of_ray_and_of_the_api():
+    documents = kustomized(FOLDER / "base")
+    assert one(documents, "RayCluster")["spec"]["upgradeStrategy"] == {"type": "Recreate"}
+    assert one(documents, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_campaign_runs_on_a_cluster_like_that_of_the_service():
+    cluster = one(kustomized(FOLDER / "base"), "RayCluster")["spec"]
+    del cluster["upgradeStrategy"]
+    assert one(kustomized(FOLDER / "campaign"), "RayJob")["spec"]["rayClusterSpec"] == cluster
+
+
 # ---------------------------------------------------------------- references
 
 
@@ -222,6 +251,7 @@ def test_the_api():
     template = one(documents, "Deployment")["spec"]["template"]
     service = one(documents, "Service")["spec"]
     container = template["spec"]["containers"][0]
+    environment = {v["name"]: v["value"] for v in container["env"]}
     assert service["selector"].items() <= template["metadata"]["labels"].items()
     assert [p["targetPort"] for p in service["ports"]] == [p["name"] for p in container["ports"]]
     port = container["ports"][0]["containerPort"]
@@ -236,7 +266,10 @@ def test_the_api():
     ]
     for probe, path in {"startup": "ready", "readiness": "ready", "liveness": "live"}.items():
         assert container[f"{probe}Probe"]["httpGet"] == {"path": f"/health/{path}", "port": "http"}
-    assert template["spec"]["terminationGracePeriodSeconds"] > 60
+    settings = read_settings(ServeSettings, shutdown_drain=environment["ATOMSCATTER_SHUTDOWN_DRAIN"])
+    assert settings.shutdown_drain == 5
+    needed = settings.shutdown_drain + settings.shutdown_grace
+    assert template["spec"]["terminationGracePeriodSeconds"] >= needed + 30
     one_token = {v["name"]: v for v in template["spec"]["volumes"]}["token"]["secret"]
     assert one_token["secretName"] == next(ray_clusters(documents))["authOptions"]["secretName"]
     assert one_token["items"] == [{"key": "auth_token", "path": "token"}]  # the key that KubeRay reads
@@ -279,7 +312,12 @@ def test_the_object_store_has_room(documents):
 OURS = "atomscatter"
 STORAGE = ("198.51.100.7", None)  # an address: no pod
 OUTSIDE = ("elsewhere", {"app.kubernetes.io/name": "browser"})
-OPERATOR = ("kuberay", {"app.kubernetes.io/name": "kuberay-operator"})
+# By its Helm chart, and by its own manifests (config/manager/manager.yaml of KubeRay 1.6).
+OPERATORS = [
+    ("kuberay", {"app.kubernetes.io/name": name, "app.kubernetes.io/component": "kuberay-operator"})
+    for name in ("kuberay-operator", "kuberay")
+]
+NODE_CACHE = ("169.254.20.10", None)  # of names
 PORTS = (8000, 6379, 8265, 10001, 52365, 22, 53)
 
 
@@ -362,10 +400,16 @@ def test_who_reaches_ray(network):
     for source, target in itertools.product(("head", "worker"), repeat=2):
         assert all(allowed(policies, found[source], found[target], port) for port in PORTS)
     assert [p for p in PORTS if allowed(policies, found["api"], found["head"], p)] == [8265]
-    assert [p for p in PORTS if allowed(policies, OPERATOR, found["head"], p)] == [8265]
+    for operator in OPERATORS:
+        assert [p for p in PORTS if allowed(policies, operator, found["head"], p)] == [8265]
     assert [p for p in PORTS if allowed(policies, found["worker"], found["api"], p)] == []
-    names = ("kube-system", {"k8s-app": "kube-dns"})
-    assert all(allowed(policies, pod, names, 53) for pod in found.values())
+
+
+def test_who_answers_for_names(network):
+    policies, found = network
+    for pod in found.values():
+        for names in (("kube-system", {"k8s-app": "kube-dns"}), NODE_CACHE):
+            assert [p for p in (80, *PORTS) if allowed(policies, pod, names, p)] == [53]
 
 
 # ---------------------------------------------------------------- the same as under docker compose
@@ -389,7 +433,7 @@ def test_as_under_docker_compose(documents):
         ]
     environment = services["head"]["environment"]
     for name, container in ours.items():
-        assert image_name(container["image"]) == services["head"]["image"]
+        assert image_name(container["image"]) == image_name(services["head"]["image"])
         for variable in container["env"]:
             if not variable["name"].startswith("ATOMSCATTER_"):
                 assert environment[variable["name"]] == variable["value"]

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.api.conftest import assert_problem
@@ -103,6 +104,16 @@ def test_the_token_is_what_lets_in(stack):
     answers = knock(stack.intruder, head.addresses[0], [6379, 8265], token, method)
     assert answers[8265]["http"]["GET /api/jobs/"] == 200
     assert answers[6379]["grpc"] == {method: "OK"}
+
+
+def test_the_api_lets_in_only_those_who_have_a_key(client, api_key):
+    """As deploy/docker/api-keys.yml says; Prometheus has no key, and reads the numbers all the same."""
+    assert client.get("/v1/models").status_code == 200
+    strangers = ({}, {"X-API-Key": f"{api_key[0]}x"}, {"X-API-Key": api_key[1].split(":")[1]})
+    for headers in strangers:
+        for route in ("/v1/models", "/v1/jobs", "/v1/datasets"):
+            assert httpx.get(client.base_url.join(route), headers=headers).status_code == 401
+    assert httpx.get(client.base_url.join("/metrics")).status_code == 200
 
 
 def refusal(place, answer):

@@ -156,14 +156,17 @@ def test_killed_in_mid_work_and_submitted_again(cluster, undisturbed, tmp_path):
     assert done < n_units, "it was killed in mid-work"
     assert not (campaign.directory / "featurize.done").exists()
 
+    first = campaign.job
+    campaign.lock.write_text(f"{first}\n")  # as after an end at which it could do nothing any more
     campaign.submit()
     campaign.until_state("COMPLETED")
-    assert "has ended and left campaign.lock" in campaign.log
+    assert f"job {first} has ended and left campaign.lock" in campaign.log
     assert not campaign.lock.exists()
     assert "of 2 nodes have joined" in campaign.log
     assert Outcome.of(campaign.directory) == undisturbed
     assert not Path(f"/tmp/ray-{campaign.job}").exists()
 
+    campaign.lock.write_text("999\n")  # no job that SLURM has ever had
     campaign.submit()
     campaign.until_state("COMPLETED")
     assert campaign.log.count("was finished before") == 3
