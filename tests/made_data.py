@@ -69,15 +69,20 @@ def with_copies(store: MadeStore, rows: tuple[int, ...]) -> MadeStore:
 def trained_here(store: MadeStore, settings: FitSettings) -> Ensemble:
     """The trained ensemble; starting Ray would take longer than all of this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_shared", _here)
+        patch.setattr(train_module, "_shared", shared_here)
         return train_module.train_on(training_data(store), settings)[0]
 
 
 @contextlib.contextmanager
-def _here(X, *_):
+def shared_here(X, *_):
+    """Instead of ``workers.train._shared``: this process fits all units, one after another."""
+    X.flags.writeable = False  # as in Ray's object store
     yield X, functools.partial(_fit_here, X)
 
 
 def _fit_here(X, problem, _):
-    worker, n_models = FitWorker(X, problem), problem.settings.models_per_fold
-    return [worker.fit(fold, 0, n_models) for fold in range(problem.settings.folds)]
+    worker = FitWorker(X, problem)
+    results = [[] for _ in range(problem.settings.folds)]
+    for fold, first, stop in train_module._units(problem).values():
+        results[fold] += worker.fit(fold, first, stop)
+    return results

@@ -28,14 +28,14 @@ def frame():
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A file of 40 MiB; its path and its numbers of structures and atoms."""
+    """A file of 20 MiB; its path and its numbers of structures and atoms."""
     before, after, n_atoms = frame()
     path = tmp_path_factory.mktemp("large") / "large.extxyz"
-    count = 40 * MEBIBYTE // (len(before) + len(after))
+    count = 20 * MEBIBYTE // (len(before) + len(after))
     with path.open("w") as file:
         for i in range(count):
             file.write(f"{before}{16 + i / count:.9f}{after}")
-    assert path.stat().st_size > 39 * MEBIBYTE
+    assert path.stat().st_size > 19 * MEBIBYTE
     return path, count, count * n_atoms
 
 
@@ -60,7 +60,7 @@ def test_memory_and_time_of_a_large_data_set(large, tmp_path):
         found = answer.json()
         assert (found["n_structures"], found["n_atoms"]) == (n_structures, n_atoms)
         print(f"{n_structures} structures: {usage.megabytes:.0f} MB, {usage.seconds:.1f} s of a processor")
-        assert usage.megabytes < 40, "less than one copy of the file"
+        assert usage.megabytes < 20, "less than one copy of the file"
         assert usage.seconds > 1
         assert [p.name for p in (tmp_path / "state/datasets").iterdir() if p.name.startswith(".")] == []
         kept = tmp_path / "state/datasets" / found["id"] / "structures.extxyz"

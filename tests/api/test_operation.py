@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import json
 import socket
 import sqlite3
@@ -12,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -23,6 +25,7 @@ from service.default_model import embedded_model
 from service.registry import ModelRegistry
 from service.settings import ServeSettings
 from tests.api.conftest import ROOT, as_json, assert_problem, serving
+from tests.cli.conftest import run
 from tests.ports import unused_port
 from workers.job_runner import JobRunner
 
@@ -49,76 +52,70 @@ def test_models_are_listed_and_described(client):
     assert again.json() == listed
 
 
-def test_keys_have_scopes(tmp_path, samples):
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """URL of a server with keys, a key that may predict and one that may start jobs, too."""
+    folder = tmp_path_factory.mktemp("guarded")
     predict, first = new_key("laptop", ["predict"])
     operate, second = new_key("operator", ["predict", "jobs"])
-    (tmp_path / "keys").write_text(f"# keys\n{first}\n{second}\n")
-    model_body = {"structures": [as_json(samples[0])]}
-    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
-        ask = f"{url}/v1/predictions"
-        for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": first.split(":")[-1]}):
-            assert_problem(httpx.post(ask, json=model_body, headers=headers, timeout=60), 401)
-        assert httpx.post(ask, json=model_body, headers={"X-API-Key": predict}, timeout=60).status_code == 200
-        model = httpx.get(f"{url}/health/ready", timeout=60).json()["model"]
-        activate = f"{url}/v1/models/{model}/activate"
-        assert_problem(httpx.post(activate, headers={"X-API-Key": predict}, timeout=60), 403)
-        assert httpx.post(activate, headers={"X-API-Key": operate}, timeout=60).status_code == 200
+    (folder / "keys").write_text(f"# keys\n{first}\n{second}\n")
+    with serving(folder / "state", api_keys=folder / "keys") as (_, url):
+        yield url, predict, operate
 
 
-def test_a_body_without_a_key_is_not_read(tmp_path):
+def test_keys_have_scopes(guarded, samples):
+    url, predict, operate = guarded
+    body = {"structures": [as_json(samples[0])]}
+    with httpx.Client(base_url=url, timeout=60) as client:
+        stored = hashlib.sha256(predict.encode()).hexdigest()
+        for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": stored}):
+            assert_problem(client.post("/v1/predictions", json=body, headers=headers), 401)
+        predicting, operating = ({"X-API-Key": key} for key in (predict, operate))
+        assert client.post("/v1/predictions", json=body, headers=predicting).status_code == 200
+        activate = f"/v1/models/{client.get('/health/ready').json()['model']}/activate"
+        assert_problem(client.post(activate, headers=predicting), 403)
+        assert client.post(activate, headers=operating).status_code == 200
+        for route in ("/v1/jobs", "/v1/datasets"):
+            assert_problem(client.get(route, headers=predicting), 403)
+            assert_problem(client.get(route), 401)
+        assert client.get("/health/jobs").status_code == 200
+
+
+def test_a_body_without_a_key_is_not_read(guarded):
     """Malformed JSON is no news before the key is known, and half a gigabyte is not waited for."""
-    predict, line = new_key("laptop", ["predict"])
-    (tmp_path / "keys").write_text(f"{line}\n")
-    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
-        address, announced = httpx.URL(url), 400 * 2**20
-        for key, status in (("wrong", 401), (predict, 403)):
-            broken = {"content": b"{", "headers": {"content-type": "application/json", "X-API-Key": key}}
-            assert_problem(httpx.post(f"{url}/v1/jobs", timeout=60, **broken), status)
-            with socket.create_connection((address.host, address.port), timeout=60) as connection:
-                connection.sendall(
-                    f"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
-                    f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {announced}\r\n\r\n"
-                    "--b\r\n".encode()
-                )
-                assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+    url, predict, _ = guarded
+    address, announced = httpx.URL(url), 400 * 2**20
+    for key, status in (("wrong", 401), (predict, 403)):
+        broken = {"content": b"{", "headers": {"content-type": "application/json", "X-API-Key": key}}
+        assert_problem(httpx.post(f"{url}/v1/jobs", timeout=60, **broken), status)
+        with socket.create_connection((address.host, address.port), timeout=60) as connection:
+            connection.sendall(
+                f"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+                f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {announced}\r\n\r\n"
+                "--b\r\n".encode()
+            )
+            assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_a_killed_prediction_process_is_replaced(tmp_path, samples):
-    import psutil
-
-    with serving(tmp_path) as (process, url):
-        body = {"structures": [as_json(samples[0])]}
-        children = [
-            c
-            for c in psutil.Process(process.pid).children(recursive=True)
-            if "spawn_main" in str(c.cmdline())
-        ]
-        assert children
-        for child in children:
+def test_killed_processes_are_replaced_and_end_with_a_killed_server(tmp_path, samples):
+    with serving(tmp_path, "--workers", "2") as (process, url):
+        server = psutil.Process(process.pid)
+        predicting = [c for c in server.children(recursive=True) if "spawn_main" in str(c.cmdline())]
+        assert len(predicting) == 2
+        for child in predicting:
             child.kill()
+        body = {"structures": [as_json(samples[0])]}
         assert httpx.post(f"{url}/v1/predictions", json=body, timeout=60).status_code == 200
-
-
-def test_the_processes_end_with_a_killed_server(tmp_path):
-    import psutil
-
-    with serving(tmp_path, "--workers", "2") as (process, _):
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = server.children(recursive=True)
+        assert children
         process.kill()
         _, alive = psutil.wait_procs(children, timeout=15)
     assert not alive
 
 
 def test_a_model_directory_that_is_none_ends_with_code_2(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "serve", "--port", str(unused_port()), "--model", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
+    done = run("serve", "--port", unused_port(), "--model", tmp_path)
+    assert done.exit_code == 2
     assert str(tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
     assert embedded_model().is_dir()
@@ -218,40 +215,28 @@ def test_files_of_the_service_are_named_from_its_state_directory(tmp_path):
 def test_a_damaged_active_model_ends_with_one_line(tmp_path, other_model, damage):
     model, model_id = other_model
     damage(with_active(tmp_path / "state", model))
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "serve", "--port", "0", "--state", str(tmp_path / "state")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
+    done = run("serve", "--port", 0, "--state", tmp_path / "state")
+    assert done.exit_code == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    way_out = "(--model DIR serves another one)"
+    way_out = "(--model DIR serves another one, --model embedded the embedded one)"
     assert line.startswith(f"Error: the active model {model_id} cannot be used {way_out}: {tmp_path}")
 
 
-def test_an_undamaged_copy_takes_the_place_of_a_damaged_model(tmp_path, other_model):
+def test_an_undamaged_copy_takes_the_place_of_a_damaged_model_and_the_log_says_where(tmp_path, other_model):
     model, model_id = other_model
     truncated(with_active(tmp_path / "state", model))
-    with serving(tmp_path / "state", "--model", str(model)) as (_, url):
-        assert httpx.get(f"{url}/health/ready", timeout=60).json()["model"] == model_id
-        assert httpx.get(f"{url}/v1/models/{model_id}", timeout=60).status_code == 200
-    kept = ModelRegistry(tmp_path / "state/models")
-    assert kept.load(kept.active).model_id == model_id
-
-
-def test_the_log_says_where_a_server_listens(tmp_path):
-    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "1"]
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--workers", "1", "--model", str(model)]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*command, "--state", str(tmp_path / "state")], cwd=ROOT, stderr=log)
     try:
         url = said_when_serving(process, tmp_path / "log")
-        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/health/ready", timeout=60).json()["model"] == model_id
+        assert httpx.get(f"{url}/v1/models/{model_id}", timeout=60).status_code == 200
     finally:
         process.terminate()
         process.wait(60)
+    kept = ModelRegistry(tmp_path / "state/models")
+    assert kept.load(kept.active).model_id == model_id
 
 
 def said_when_serving(process, log, seconds=120):

@@ -3,10 +3,12 @@
 Skipped where there is no chromium (apt-get install chromium).
 """
 
+import contextlib
 import dataclasses
 import io
 import re
 import shutil
+import sqlite3
 import time
 
 import ase.io
@@ -36,6 +38,7 @@ COLOURS_OF_THE_STRUCTURE = """() => {
   d.width = c.width; d.height = c.height; const t = d.getContext('2d'); t.drawImage(c, 0, 0);
   const data = t.getImageData(0, 0, d.width, d.height).data;
   return new Set(new Uint32Array(data.buffer)).size }"""
+TWO_FRAMES = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -53,19 +56,40 @@ def browser():
         found.close()
 
 
-@pytest.fixture
-def page(browser, url):
-    """The page, opened; afterwards: no error was logged, and nothing came from another server."""
-    found = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-    found.set_default_timeout(30_000)
-    errors, others = [], []
-    found.on("pageerror", lambda error: errors.append(str(error)))
-    found.on("request", lambda r: None if r.url.startswith((url, "blob:", "data:")) else others.append(r.url))
-    found.goto(url)
+@pytest.fixture(scope="module")
+def context(browser):
+    """Of all pages, which so share the files that they load; what is kept for a tab they do not share."""
+    found = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    found.set_default_timeout(60_000)
     yield found
-    assert errors == []
-    assert others == []
     found.close()
+
+
+@pytest.fixture
+def new_page(context):
+    """A page that has nothing open yet; afterwards: no error was logged."""
+    found, errors = context.new_page(), []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    yield found
+    found.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(new_page, url):
+    """The page, opened; afterwards: nothing came from another server."""
+    others = []
+    own = (url, "blob:", "data:")
+    new_page.on("request", lambda request: request.url.startswith(own) or others.append(request.url))
+    new_page.goto(url)
+    yield new_page
+    assert others == []
+
+
+def wait_until_drawn(page, response):
+    """What came with a response can be seen, if it is shown at all."""
+    response.finished()
+    page.evaluate(TWO_FRAMES)
 
 
 def expected(path):
@@ -106,9 +130,9 @@ def test_a_late_example_does_not_replace_a_newer_one(page):
     expect(page.locator("#status")).to_have_text("Reading…")
     page.get_by_role("button", name="LiSi, amorphous").click()
     expect(page.locator("#status")).to_contain_text("one-structure.extxyz: 1 predicted in")
-    with page.expect_response("**/v1/structures/file"):
+    with page.expect_response("**/v1/structures/file") as late:
         held[0].continue_()
-    page.wait_for_timeout(500)  # enough to draw it
+    wait_until_drawn(page, late.value)
     expect(page.locator("#status")).to_contain_text("one-structure.extxyz: 1 predicted in")
 
 
@@ -211,19 +235,6 @@ def test_several_files_are_one_series_in_the_order_of_their_names(page, neb, tmp
     expect(page.locator("#problem")).to_contain_text("no file of structures")
 
 
-def test_a_file_whose_json_would_be_too_large_is_predicted(browser, tmp_path):
-    with serving(tmp_path / "state", max_body_bytes=16_384) as (_, url):
-        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-        page.set_default_timeout(60_000)
-        page.goto(url)
-        page.set_input_files("#file", EXAMPLES / "migration-path.extxyz")
-        expect(page.locator("#series-note")).to_have_text("No barrier: the body has more than 16384 bytes")
-        n = len(ase.io.read(EXAMPLES / "migration-path.extxyz", ":"))
-        assert page.locator("#series-chart circle").count() == n
-        expect(page.locator("#problem")).to_be_hidden()
-        page.close()
-
-
 def test_a_late_strain_curve_does_not_replace_a_newer_one(page):
     page.get_by_role("button", name="LiSi, amorphous").click()
     page.get_by_role("button", name="Compute bulk modulus").click()
@@ -238,8 +249,7 @@ def test_a_late_strain_curve_does_not_replace_a_newer_one(page):
     status = page.locator("#strain-status").text_content()
     with page.expect_response("**/bulk-modulus") as late:
         held[0].continue_()
-    late.value.finished()
-    page.wait_for_timeout(500)  # enough to draw it
+    wait_until_drawn(page, late.value)
     expect(page.locator("#strain-chart circle title").last).to_contain_text("6.0 %")
     assert page.locator("#strain-status").text_content() == status
 
@@ -259,13 +269,11 @@ def test_pasted_text_and_its_problems(page):
 
 
 def test_a_structure_unlike_the_training_data_is_marked(page):
-    text = (EXAMPLES / "one-structure.extxyz").read_text()
     page.locator("summary").click()
     page.fill(
         "#text",
         '2\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3\nLi 0 0 0\nSi 1.5 1.5 1.5\n',
     )
-    assert text.splitlines()[0].isdigit()
     page.get_by_role("button", name="Predict", exact=True).click()
     expect(page.locator("#verdict")).to_contain_text("Extrapolating")
 
@@ -286,20 +294,38 @@ def test_the_model_page(page):
     page.screenshot(path=SCREENSHOTS / "model.png", full_page=True)
 
 
-@pytest.fixture
-def two_models(browser, tmp_path):
-    """The Model page of a service with a second model, the second model's directory and its id."""
+@pytest.fixture(scope="module")
+def small_service(tmp_path_factory):
+    """With a second model, for bodies of 16 KiB at most: its URL, its registry and the second model's id."""
+    folder = tmp_path_factory.mktemp("small")
     another = dataclasses.replace(Ensemble.load(embedded_model()), data_hash="another")
-    another.save(tmp_path / "another")
-    registry = ModelRegistry(tmp_path / "state" / "models")
-    model_id = registry.add(tmp_path / "another")
-    with serving(tmp_path / "state") as (_, url):
-        found = browser.new_page()
-        found.set_default_timeout(30_000)
-        found.goto(f"{url}/#model")
-        expect(found.locator("#card")).to_contain_text(Ensemble.load(embedded_model()).model_id)
-        yield found, registry.directory(model_id), model_id
-        found.close()
+    another.save(folder / "another")
+    registry = ModelRegistry(folder / "state" / "models")
+    model_id = registry.add(folder / "another")
+    with serving(folder / "state", max_body_bytes=16_384) as (_, url):
+        yield url, registry, model_id
+
+
+def test_a_file_whose_json_would_be_too_large_is_predicted(new_page, small_service):
+    new_page.goto(small_service[0])
+    new_page.set_input_files("#file", EXAMPLES / "migration-path.extxyz")
+    expect(new_page.locator("#series-note")).to_have_text("No barrier: the body has more than 16384 bytes")
+    n = len(ase.io.read(EXAMPLES / "migration-path.extxyz", ":"))
+    assert new_page.locator("#series-chart circle").count() == n
+    expect(new_page.locator("#problem")).to_be_hidden()
+
+
+@pytest.fixture
+def two_models(new_page, small_service):
+    """The Model page of a service with a second model, the second model's directory and its id."""
+    url, registry, model_id = small_service
+    active, weights = registry.active, registry.directory(model_id) / "weights.npz"
+    kept = weights.read_bytes()
+    new_page.goto(f"{url}/#model")
+    expect(new_page.locator("#card")).to_contain_text(active)
+    yield new_page, registry.directory(model_id), model_id
+    weights.write_bytes(kept)
+    httpx.post(f"{url}/v1/models/{active}/activate", timeout=60).raise_for_status()
 
 
 def test_a_model_that_cannot_be_read_shows_why_and_no_card(two_models):
@@ -322,8 +348,7 @@ def test_the_card_and_what_is_activated_are_the_model_that_was_chosen_last(two_m
     expect(page.locator("#card")).to_contain_text(active)
     with page.expect_response(f"**/v1/models/{model_id}") as late:
         held[0].continue_()
-    late.value.finished()
-    page.wait_for_timeout(500)  # enough to draw it
+    wait_until_drawn(page, late.value)
     expect(page.locator("#card")).to_contain_text(active)
     expect(page.get_by_role("button", name="Make it the active one")).to_be_hidden()
     page.locator("#models").select_option(model_id)
@@ -348,9 +373,10 @@ def test_the_description_of_the_api_is_shown(page):
     page.screenshot(path=SCREENSHOTS / "docs.png")
 
 
-def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
-    page = browser.new_page(viewport={"width": 375, "height": 700}, color_scheme="dark")
-    page.set_default_timeout(30_000)
+def test_a_phone_in_the_dark_with_the_keyboard_only(new_page, url):
+    page = new_page
+    page.set_viewport_size({"width": 375, "height": 700})
+    page.emulate_media(color_scheme="dark")
     page.goto(url)
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     expect(page.get_by_role("button", name="LiSi, amorphous")).to_be_visible()
@@ -362,60 +388,57 @@ def test_a_phone_in_the_dark_with_the_keyboard_only(browser, url):
     expect(page.locator("#status")).to_contain_text("predicted in")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375, "the page is wider than the phone"
     page.screenshot(path=SCREENSHOTS / "phone.png", full_page=True)
-    page.close()
 
 
-def test_a_service_with_keys_asks_for_one(browser, tmp_path):
-    """A wrong key, the right one, everything with it; the next visitor is asked again."""
+@pytest.fixture(scope="module")
+def keyed_service(tmp_path_factory):
+    """URL of a service with keys, and a key for everything."""
+    folder = tmp_path_factory.mktemp("keyed")
     key, line = new_key("visitor", ["predict", "jobs"])
-    (tmp_path / "keys").write_text(f"{line}\n")
-    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
-        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-        page.set_default_timeout(60_000)
-        page.goto(url)
-        expect(page.locator("#problem")).to_contain_text("X-API-Key")
-        for given in ("wrong", key):
-            page.get_by_label("API key of this service").fill(given)
-            page.get_by_role("button", name="Use it").click()
-        expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
-        expect(page.locator("#problem")).to_be_hidden()
-        page.get_by_role("button", name="LiSi, amorphous").click()
-        expect(page.locator("#status")).to_contain_text("predicted in")
-        page.get_by_role("link", name="Model").click()
-        expect_a_picture(page.get_by_alt_text("Parity"))
-        uploaded_and_featurized(page, tmp_path)
-        page.reload()
-        expect(page.locator("#job-rows tr").first).to_contain_text("succeeded")
-        stranger = browser.new_context().new_page()
-        stranger.goto(url)
-        expect(stranger.locator("#problem")).to_contain_text("X-API-Key")
-        stranger.context.close()
-        page.close()
+    (folder / "keys").write_text(f"{line}\n")
+    with serving(folder / "state", api_keys=folder / "keys") as (_, url):
+        yield url, key
 
 
-def test_the_refusal_of_an_earlier_key_may_come_late(browser, tmp_path):
-    key, line = new_key("visitor", ["predict"])
-    (tmp_path / "keys").write_text(f"{line}\n")
-    held = []
+def give_keys(page, *keys):
+    """To a page that asks for one, one after the other; the last one is right."""
+    expect(page.locator("#problem")).to_contain_text("X-API-Key")
+    for key in keys:
+        page.get_by_label("API key of this service").fill(key)
+        page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
+
+
+def test_a_service_with_keys_asks_for_one(new_page, keyed_service, browser):
+    """A wrong key, the right one, predictions and images with it; the next visitor is asked again."""
+    (url, key), page = keyed_service, new_page
+    page.goto(url)
+    give_keys(page, "wrong", key)
+    expect(page.locator("#problem")).to_be_hidden()
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    expect(page.locator("#status")).to_contain_text("predicted in")
+    page.get_by_role("link", name="Model").click()
+    expect_a_picture(page.get_by_alt_text("Parity"))
+    stranger = browser.new_context().new_page()
+    stranger.goto(url)
+    expect(stranger.locator("#problem")).to_contain_text("X-API-Key")
+    stranger.context.close()
+
+
+def test_the_refusal_of_an_earlier_key_may_come_late(new_page, keyed_service):
+    (url, key), page, held = keyed_service, new_page, []
 
     def hold_the_wrong_one(route):
         wrong = route.request.headers.get("x-api-key") == "wrong"
         held.append(route) if wrong else route.continue_()
 
-    with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
-        page = browser.new_page()
-        page.goto(url)
-        expect(page.locator("#problem")).to_contain_text("X-API-Key")
-        page.route("**/v1/models", hold_the_wrong_one)
-        for given in ("wrong", key):
-            page.get_by_label("API key of this service").fill(given)
-            page.get_by_role("button", name="Use it").click()
-        expect(page.locator("#footer-model")).to_have_text(Ensemble.load(embedded_model()).model_id)
-        with page.expect_response(lambda response: response.status == 401):
-            held[0].continue_()
-        page.wait_for_timeout(300)
-        expect(page.locator("#problem")).to_be_hidden()
-        page.close()
+    page.route("**/v1/models", hold_the_wrong_one)
+    page.goto(url)
+    give_keys(page, "wrong", key)
+    with page.expect_response(lambda response: response.status == 401) as late:
+        held[0].continue_()
+    wait_until_drawn(page, late.value)
+    expect(page.locator("#problem")).to_be_hidden()
 
 
 def submitted(url, n):
@@ -427,50 +450,51 @@ def submitted(url, n):
         return [client.post("/v1/jobs", json=body).json()["id"] for _ in range(n)]
 
 
-@pytest.fixture
-def no_cluster():
-    """Arguments of a server whose jobs wait: its cluster is not there."""
-    return "--address", f"http://127.0.0.1:{unused_port()}"
+@pytest.fixture(scope="module")
+def waiting_service(tmp_path_factory):
+    """URL and state directory of a service whose jobs wait: its cluster is not there."""
+    state = tmp_path_factory.mktemp("waiting") / "state"
+    with serving(state, "--address", f"http://127.0.0.1:{unused_port()}") as (_, url):
+        yield url, state
 
 
-def test_many_waiting_jobs_are_in_nobodys_way(browser, tmp_path, no_cluster):
+def test_many_waiting_jobs_are_in_nobodys_way(new_page, waiting_service, tmp_path):
     """A browser makes six connections to a server: none of them is kept by a job."""
-    with serving(tmp_path / "state", *no_cluster) as (_, url):
-        first, *others = submitted(url, 8)
-        page = browser.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(f"{url}/#jobs")
-        expect(page.locator("#job-rows tr")).to_have_count(8)
-        page.wait_for_timeout(2000)  # enough to begin to watch them
-        row = page.locator(f"#job-{first}")
-        row.get_by_role("button", name="Cancel").click()
-        expect(row).to_contain_text("cancelled")
-        httpx.delete(f"{url}/v1/jobs/{others[-1]}", timeout=60)  # by somebody else
-        expect(page.locator(f"#job-{others[-1]}")).to_contain_text("cancelled")
-        upload(page, tmp_path)
-        page.get_by_role("link", name="Predict").click()
-        page.get_by_role("button", name="LiSi, amorphous").click()
-        expect(page.locator("#status")).to_contain_text("predicted in")
-        page.close()
-
-
-def test_a_job_that_the_service_does_not_know_is_not_asked_for_again(browser, tmp_path, no_cluster):
-    """The page outlives the server, and the next one at its address has other jobs."""
-    port = unused_port()
-    page = browser.new_page()
-    page.set_default_timeout(30_000)
-    with serving(tmp_path / "one", *no_cluster, port=port) as (_, url):
-        (job,) = submitted(url, 1)
-        page.goto(f"{url}/#jobs")
+    url, page = waiting_service[0], new_page
+    first, *others = submitted(url, 8)
+    page.goto(f"{url}/#jobs")
+    for job in (first, *others):
         expect(page.locator(f"#job-{job}")).to_contain_text("queued")
+    for _ in range(2):  # it watches them
+        with page.expect_response("**/v1/jobs"):
+            pass
+    row = page.locator(f"#job-{first}")
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_contain_text("cancelled")
+    httpx.delete(f"{url}/v1/jobs/{others[-1]}", timeout=60)  # by somebody else
+    expect(page.locator(f"#job-{others[-1]}")).to_contain_text("cancelled")
+    upload(page, tmp_path)
+    page.get_by_role("link", name="Predict").click()
+    page.get_by_role("button", name="LiSi, amorphous").click()
+    expect(page.locator("#status")).to_contain_text("predicted in")
+
+
+def test_a_job_that_the_service_does_not_know_is_not_asked_for_again(new_page, waiting_service):
+    """The page outlives the server, and the next one at its address has other jobs."""
+    (url, state), page = waiting_service, new_page
+    (job,) = submitted(url, 1)
+    page.goto(f"{url}/#jobs")
+    expect(page.locator(f"#job-{job}")).to_contain_text("queued")
+    page.route("**/v1/**", lambda route: route.abort())
     expect(page.locator("#jobs-status")).to_contain_text("does not answer")
-    with serving(tmp_path / "two", *no_cluster, port=port):
-        expect(page.locator("#jobs-status")).to_contain_text(f"not watched any more: there is no job {job}")
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.wait_for_timeout(4000)  # longer than between two looks
-        assert asked == []
-    page.close()
+    with contextlib.closing(sqlite3.connect(state / "jobs.sqlite")) as ledger, ledger:
+        ledger.execute("DELETE FROM jobs")
+    page.unroute("**/v1/**")
+    expect(page.locator("#jobs-status")).to_contain_text(f"not watched any more: there is no job {job}")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(4000)  # longer than between two looks
+    assert asked == []
 
 
 def labelled(frames):
@@ -496,29 +520,29 @@ def upload(page, tmp_path):
     expect(page.locator("#jobs-status")).to_contain_text(f"{len(frames)} structures of {len(frames)} paths")
 
 
-def uploaded_and_featurized(page, tmp_path):
-    """Row of a job that has ended, and was watched from the upload on."""
+def test_jobs_are_started_and_watched(new_page, keyed_service, tmp_path):
+    """From a file to a store, live, cancelled and resumed on the way, and a training; all with a key."""
+    (url, key), page = keyed_service, new_page
+    page.goto(url)
+    give_keys(page, key)
     upload(page, tmp_path)
     page.get_by_role("button", name="Featurize").click()
     row = page.locator("#job-rows tr").first
+    expect(row).to_contain_text("running")  # and will for as long as Ray takes to start
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_contain_text("cancelled")
+    row.get_by_role("button", name="Resume").click()
     expect(row).to_contain_text("succeeded", timeout=90_000)
     expect(row).to_contain_text("× 1820 features")
     row.get_by_role("button", name="Log").click()
     expect(page.locator("#log-text")).to_contain_text("structures")
     page.get_by_role("button", name="Close").click()
-    return row
-
-
-def test_jobs_are_started_and_watched(page, tmp_path):
-    """From a file to a store, live, and a cancelled training."""
-    row = uploaded_and_featurized(page, tmp_path)
     page.screenshot(path=SCREENSHOTS / "jobs.png")
+    page.reload()
+    expect(row).to_contain_text("succeeded")
     row.get_by_role("button", name="Train").click()
     training = page.locator("#job-rows tr").first
     expect(training).to_contain_text("train")
-    training.get_by_role("button", name="Cancel").click()
-    expect(training).to_contain_text("cancelled", timeout=60_000)
-    training.get_by_role("button", name="Resume").click()
-    # The job is under way again, and ends by itself: three paths are not enough for its five folds.
+    # It is watched until it ends, by itself: three paths are not enough for its five folds.
     expect(training).to_contain_text("failed", timeout=90_000)
     expect(training).to_contain_text("folds")

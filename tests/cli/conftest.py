@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from cli.app import app
 from service.demo_data import load_sample, thinned
 from service.report import write_extxyz
+from workers.cluster import connect
 
 REFERENCES = "Li=-1.895396,Si=-5.425271"
 CONFIG = "beta = 1.0\nscales = 2\nn = 2\npowers = [1, 2]\n"
@@ -19,7 +21,7 @@ CONFIG = "beta = 1.0\nscales = 2\nn = 2\npowers = [1, 2]\n"
 
 @dataclass(frozen=True)
 class Workplace:
-    """Files of one session; nobody writes to them."""
+    """Files that all tests share; nobody writes to them."""
 
     data: Path
     store: Path
@@ -32,8 +34,16 @@ def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-@pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+@pytest.fixture(scope="package")
+def ray() -> Iterator[None]:
+    """A connection that the commands find and use: each would start a Ray of its own. Tests of other
+    directories, which come after these in the same process, do."""
+    with connect(workers=2):
+        yield
+
+
+@pytest.fixture(scope="package")
+def workplace(ray: None, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     folder = tmp_path_factory.mktemp("cli")
     data, store, model = folder / "data.extxyz", folder / "store", folder / "model"
     sample = thinned(load_sample("paths"), 3)

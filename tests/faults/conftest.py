@@ -12,16 +12,19 @@ from tests.faults.table import FaultTable
 from workers.cluster import connect
 from workers.featurize import Featurizer, UnitsOfWork, featurize
 
-N_STRUCTURES = 96
-CHUNK_ROWS = 3  # 32 units of about 50 ms
+CHUNK_ROWS = 3  # units of about 50 ms
 
 
 @pytest.fixture(scope="session")
-def data_file(tmp_path_factory):
-    """Structures of 8 atoms in cells of different size, as a user would have them."""
+def data_file(request, tmp_path_factory):
+    """Structures of 8 atoms in cells of different size, as a user would have them.
+
+    32 units of work for the fault table, whose tests injure one run many times, and half of them for the
+    ordinary suite.
+    """
     rng = np.random.default_rng(0)
     frames = []
-    for i in range(N_STRUCTURES):
+    for i in range(96 if request.config.option.markexpr == "chaos" else 48):
         atoms = bulk("Si", cubic=True, a=5.2 + 0.01 * (i % 40))
         atoms.numbers[: i % 8] = 3
         atoms.rattle(0.05, rng=rng)
@@ -71,9 +74,13 @@ def run(structures):
 
 @pytest.fixture(scope="session")
 def undisturbed(structures, tmp_path_factory):
-    """A store that nothing happened to: made here, unit after unit, without Ray."""
-    path = tmp_path_factory.mktemp("undisturbed") / "store"
-    store = FeatureStore.create(path, structures, Scattering(**SETTINGS), chunk_rows=CHUNK_ROWS)
+    """A store that nothing happened to."""
+    return made_here(tmp_path_factory.mktemp("undisturbed") / "store", structures, CHUNK_ROWS)
+
+
+def made_here(path, structures, chunk_rows):
+    """A store made by this process, unit after unit, without Ray."""
+    store = FeatureStore.create(path, structures, Scattering(**SETTINGS), chunk_rows=chunk_rows)
     worker = Featurizer(store.scattering_config, str(path))
     jobs = UnitsOfWork(store, structures, range(store.n_units))
     for unit in jobs:

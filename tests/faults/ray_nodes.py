@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.ports import unused_port
-from tests.ray_head import ATTEMPTS, RAY, ROOT, wait_for_port
+from tests.ray_head import ATTEMPTS, RAY, ROOT, WITHOUT_IDLE_DAEMONS, wait_for_port
 
 # Nodes that do not answer are given up sooner than in production (5 x 10 s), so that tests are shorter.
 IMPATIENT = {
@@ -34,7 +34,8 @@ class RayNode:
     def __init__(self, log, environment, arguments, *, cpus=1, prefix=()):
         command = [
             *(*prefix, RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=80000000"),
-            *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0", *arguments),
+            *("--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0"),
+            *(*WITHOUT_IDLE_DAEMONS, *arguments),
         ]
         for _ in range(ATTEMPTS):
             self.log = Path(f"{log}-{secrets.token_hex(3)}.log")

@@ -66,7 +66,7 @@ def damaged(file, damage, rng):
 
 
 @pytest.mark.parametrize(("damage", "times"), list(cases()))
-def test_every_damage_is_noticed_and_named(damage, times, copy, run, injected):
+def test_every_damage_is_noticed_and_named(damage, times, copy, injected):
     rng = np.random.default_rng(11)
     files = files_of(copy)
     hit = [files[i % len(files)] for i in rng.permutation(max(times, len(files)))[:times]]

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+import workers.train as train_module
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import StoreError
 from atomscatter.scattering import Scattering
@@ -22,13 +23,13 @@ from service.registry import ModelRegistry
 from service.report import save_model
 from service.training import FitSettings
 from tests.api.conftest import assert_problem, serving
-from tests.api.test_jobs import chunk_times, ended
+from tests.api.test_jobs import chunk_times, ended, job_process
 from tests.faults.at_work import featurizing
 from tests.faults.data import training_data
 from tests.faults.driver import SETTINGS
 from tests.faults.times import times
+from tests.made_data import shared_here
 from tests.stores import content_hash
-from workers.train import train_on
 
 PAGE = 4096
 
@@ -132,7 +133,7 @@ def fill_ledger_of_jobs(path, make_room):
     assert ledger.start(accepted[0]).state == "running"
 
 
-@times(1, 3)
+@times(0, 3)
 @pytest.mark.fault("full disk under a job and its server")
 def test_full_under_a_job(times, larger_file, small_disk, injected):
     state = small_disk("64m") / "state"
@@ -140,17 +141,7 @@ def test_full_under_a_job(times, larger_file, small_disk, injected):
     with featurizing(state, larger_file) as (client, start):
         for _ in range(times):
             job, store = start()
-            filler = fill(state.parent)
-            before = wait_until_it_stands_still(store)
-            assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"
-            assert client.get(f"/v1/jobs/{job}").json()["state"] == "running", "nobody could write more"
-            filler.unlink()
-            found = ended(client, job)
-            assert found["state"] == "failed"
-            assert "no space left" in found["error"]
-            assert client.post(f"/v1/jobs/{job}/resume").status_code == 202
-            assert ended(client, job)["state"] == "succeeded"
-            assert before.items() <= chunk_times(store).items(), "nothing was computed again"
+            fails_and_is_resumed(client, job, store, state.parent)
             hashes.add(content_hash(FeatureStore.open(store)))
     assert len(hashes) == 1
     injected(
@@ -160,6 +151,36 @@ def test_full_under_a_job(times, larger_file, small_disk, injected):
     )
 
 
+def test_a_job_that_is_killed_and_then_has_no_room(larger_file, small_disk):
+    """Two faults of the table, one after the other: a server and a job for each would take long."""
+    state = small_disk("64m") / "state"
+    with featurizing(state, larger_file) as (client, start):
+        job, store = start()
+        job_process(state, job).kill()
+        before = chunk_times(store)
+        assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"
+        wait_until(lambda: "attempt=2" in client.get(f"/v1/jobs/{job}/log").text)
+        there = len(chunk_times(store))
+        wait_until(lambda: len(chunk_times(store)) > there)
+        fails_and_is_resumed(client, job, store, state.parent)
+        assert before.items() <= chunk_times(store).items(), "nothing was computed again"
+
+
+def fails_and_is_resumed(client, job, store, disk):
+    """Fill the disk under a job that is at work, and make room again."""
+    filler = fill(disk)
+    before = wait_until_it_stands_still(store)
+    assert 0 < len(before) < FeatureStore.open(store, check=False).n_units, "it was at work"
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "running", "nobody could write more"
+    filler.unlink()
+    found = ended(client, job)
+    assert found["state"] == "failed"
+    assert "no space left" in found["error"]
+    assert client.post(f"/v1/jobs/{job}/resume").status_code == 202
+    assert ended(client, job)["state"] == "succeeded"
+    assert before.items() <= chunk_times(store).items(), "nothing was computed again"
+
+
 def fill(disk):
     """Take all that is free; the file that took it."""
     filler = disk / "filler"
@@ -167,6 +188,13 @@ def fill(disk):
         while True:
             file.write(bytes(PAGE))
     return filler
+
+
+def wait_until(holds, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def wait_until_it_stands_still(store, seconds=120):
@@ -183,10 +211,10 @@ def wait_until_it_stands_still(store, seconds=120):
 
 @times(1, 3)
 @pytest.mark.fault("full disk under the model")
-def test_full_under_the_model(times, local_ray, small_disk, tmp_path, injected):
-    ensemble, report = train_on(
-        training_data(), FitSettings(folds=2, bootstraps=20, max_features=10, invariance=0.0), workers=1
-    )
+def test_full_under_the_model(times, small_disk, tmp_path, monkeypatch, injected):
+    monkeypatch.setattr(train_module, "_shared", shared_here)
+    settings = FitSettings(folds=2, bootstraps=20, max_features=10, invariance=0.0)
+    ensemble, report = train_module.train_on(training_data(), settings)
     save_model(ensemble, report, tmp_path / "model")
     need = pages(tmp_path / "model")
     expected = (tmp_path / "model" / "weights.npz").read_bytes()

@@ -1,4 +1,7 @@
-"""kill -9 of the process of a job: the server tries it again, and what was computed is not computed again."""
+"""kill -9 of the process of a job: the server tries it again, and what was computed is not computed again.
+
+The ordinary suite does so in test_full_disk.py, to a job that has another fault after it.
+"""
 
 import pytest
 
@@ -9,7 +12,7 @@ from tests.faults.times import times
 from tests.stores import content_hash
 
 
-@times(1, 10)
+@times(0, 10)
 @pytest.mark.fault("kill -9 of the process of a job")
 def test_a_killed_job_is_tried_again(times, larger_file, tmp_path, injected):
     state = tmp_path / "state"

@@ -13,41 +13,83 @@ from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
 from tests.stores import content_hash
 
-SECONDS = 0.3
+SECONDS = 0.6
 LONG = 6.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head of one CPU. Nodes that are killed have left it when a test ends."""
+    with ray_nodes(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+def test_a_node_that_dies_as_its_workers_start_does_not_end_the_run(
+    cluster, data_file, undisturbed, tmp_path
+):
+    """Four workers die at once, before any worker had a unit; their places are taken elsewhere."""
+    path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
+    node = cluster.add(cpus=4)
+    with driver(
+        data_file,
+        path,
+        marks.file,
+        chunk_rows=CHUNK_ROWS,
+        workers=5,
+        gate=gate,
+        address=cluster.address,
+        environment=cluster.environment,
+    ) as process:
+        marks.wait_for_workers(5)
+        raylet = node.wait_for("raylet")
+        doomed = {mark.pid for mark in marks.started()} & {p.pid for p in raylet.children(recursive=True)}
+        assert len(doomed) == 4
+        node.kill()
+        for _ in doomed:
+            wait_for_line(process, "a worker died as it started")
+        gate.touch()
+        ended_well(process)
+    begun = [mark for mark in marks.all() if mark.what == "begin"]
+    assert len(begun) == undisturbed.n_units
+    assert doomed.isdisjoint(mark.pid for mark in begun)
+    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
 
 
 @times(1, 10)
 @pytest.mark.fault("kill -9 of a raylet (a whole node)")
-def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undisturbed, tmp_path, injected):
-    path, marks = tmp_path / "store", Marks(tmp_path / "marks")
+def test_the_work_of_a_killed_node_moves_to_the_other(
+    times, cluster, data_file, undisturbed, tmp_path, injected
+):
+    path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
     killed = []
-    with ray_nodes(tmp_path) as cluster:
-        node = cluster.add()
-        with driver(
-            data_file,
-            path,
-            marks.file,
-            chunk_rows=CHUNK_ROWS,
-            # The head's worker must not be done before the last of the nodes is there.
-            seconds=SECONDS if times == 1 else LONG,
-            workers=2,
-            address=cluster.address,
-            environment=cluster.environment,
-        ) as process:
-            for _ in range(times):
-                raylet = node.wait_for("raylet")
-                mark = marks.stop_at_work(below(raylet))
-                workers = raylet.children(recursive=True)
-                raylet.kill()
-                for worker in workers:  # a node goes as a whole: none may finish its unit
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        worker.kill()
-                killed.append(mark)
-                psutil.wait_procs(workers, timeout=180)
-                node = cluster.add()
-            ended_well(process)
-    everything = marks.all()
+    node = cluster.add()
+    with driver(
+        data_file,
+        path,
+        marks.file,
+        chunk_rows=CHUNK_ROWS,
+        # The head's worker must not be done before the last of the nodes is there.
+        seconds=SECONDS if times == 1 else LONG,
+        workers=2,
+        gate=gate,
+        address=cluster.address,
+        environment=cluster.environment,
+    ) as process:
+        marks.wait_for_workers(2)
+        gate.touch()
+        for _ in range(times):
+            raylet = node.wait_for("raylet")
+            mark = marks.stop_at_work(below(raylet))
+            workers = raylet.children(recursive=True)
+            raylet.kill()
+            for worker in workers:  # a node goes as a whole: none may finish its unit
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            killed.append(mark)
+            psutil.wait_procs(workers, timeout=180)
+            node = cluster.add()
+        ended_well(process)
+    everything = [mark for mark in marks.all() if mark.what != "start"]
     nodes = {mark.node for mark in killed}
     assert len(nodes) == times
     assert {mark.node for mark in everything} > nodes, "another node took part"
@@ -59,36 +101,6 @@ def test_the_work_of_a_killed_node_moves_to_the_other(times, data_file, undistur
     injected(
         times, f"work moved to another node ({again} units begun twice), store hash of an undisturbed run"
     )
-
-
-def test_a_node_that_dies_as_its_workers_start_does_not_end_the_run(data_file, undisturbed, tmp_path):
-    """Four workers die at once, before any worker had a unit; their places are taken elsewhere."""
-    path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
-    with ray_nodes(tmp_path) as cluster:
-        node = cluster.add(cpus=4)
-        with driver(
-            data_file,
-            path,
-            marks.file,
-            chunk_rows=CHUNK_ROWS,
-            workers=5,
-            gate=gate,
-            address=cluster.address,
-            environment=cluster.environment,
-        ) as process:
-            marks.wait_for_workers(5)
-            raylet = node.wait_for("raylet")
-            doomed = {mark.pid for mark in marks.started()} & {p.pid for p in raylet.children(recursive=True)}
-            assert len(doomed) == 4
-            node.kill()
-            for _ in doomed:
-                wait_for_line(process, "a worker died as it started")
-            gate.touch()
-            ended_well(process)
-    begun = [mark for mark in marks.all() if mark.what == "begin"]
-    assert len(begun) == undisturbed.n_units
-    assert doomed.isdisjoint(mark.pid for mark in begun)
-    assert content_hash(FeatureStore.open(path)) == content_hash(undisturbed)
 
 
 def below(raylet):

@@ -16,10 +16,10 @@ from tests.stores import content_hash
 SECONDS = 0.2
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A head that computes nothing."""
-    with ray_nodes(tmp_path, cpus=0) as cluster:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head that computes nothing; the last test gives it nodes that compute."""
+    with ray_nodes(tmp_path_factory.mktemp("cluster"), cpus=0) as cluster:
         yield cluster
 
 
@@ -46,8 +46,17 @@ except WorkerError as error:
     assert done.stdout.endswith("the Ray cluster has no CPU, and no node with one joined within 1 s\n")
 
 
-@pytest.mark.parametrize("workers", [None, pytest.param(2, marks=pytest.mark.chaos)])
-def test_nodes_that_join_late_take_part(workers, cluster, data_file, undisturbed, tmp_path):
+@pytest.mark.chaos
+def test_no_more_workers_than_were_asked_for(data_file, undisturbed, tmp_path):
+    with ray_nodes(tmp_path, cpus=0) as cluster:
+        join_late(2, cluster, data_file, undisturbed, tmp_path)
+
+
+def test_nodes_that_join_late_take_part(cluster, data_file, undisturbed, tmp_path):
+    join_late(None, cluster, data_file, undisturbed, tmp_path)
+
+
+def join_late(workers, cluster, data_file, undisturbed, tmp_path):
     """One CPU joins a run that waits, then two; as many workers start, or as many as were asked for."""
     path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
     options = {} if workers is None else {"workers": workers}

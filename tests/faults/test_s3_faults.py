@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from ase.io import read, write
+from s3fs import S3FileSystem
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -26,13 +27,15 @@ from cli.app import app
 from service.chunks import chunk_name
 from service.feature_store import FeatureStore
 from service.reading import read_structures
+from tests.faults.conftest import made_here
+from tests.faults.driver import SETTINGS
+from tests.faults.marked import Marks, marks_left
 from tests.s3_server import BUCKET, s3_server
 from tests.stores import content_hash
 from workers.cluster import connect
 from workers.featurize import featurize
 
 N_STRUCTURES = 48
-SETTINGS = {"beta": 1.0, "scales": 2}
 N_WORKERS = 2
 
 
@@ -54,8 +57,8 @@ def local_ray(server):
 
 @pytest.fixture(scope="module")
 def data_file(data_file, tmp_path_factory):
-    """Half of the structures: each is a unit, of a few requests."""
-    path = tmp_path_factory.mktemp("data") / "half.extxyz"
+    """So many of the structures, each a unit of a few requests."""
+    path = tmp_path_factory.mktemp("data") / "some.extxyz"
     write(path, read(data_file, index=f":{N_STRUCTURES}"))
     return path
 
@@ -75,9 +78,9 @@ def settings_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(structures, local_ray, tmp_path_factory):
+def undisturbed(structures, tmp_path_factory):
     """A store on a disk that nothing happened to."""
-    return run(structures, tmp_path_factory.mktemp("undisturbed") / "store")
+    return made_here(tmp_path_factory.mktemp("undisturbed") / "store", structures, chunk_rows=1)
 
 
 @pytest.fixture
@@ -96,12 +99,13 @@ def run(structures, place, on_progress=None):
 
 
 def command(*arguments):
+    """``atomscatter`` in this process."""
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def featurize_command(data_file, url, settings_file):
+def featurizing(data_file, url, settings_file):
+    """Arguments of ``atomscatter``."""
     return [
-        sys.executable, "-c", "from cli.app import main; main()",
         "featurize", str(data_file), "--store", url, "--config", str(settings_file),
         "--copies", "0", "--chunk-rows", "1", "--workers", str(N_WORKERS), "--quiet",
     ]  # fmt: skip
@@ -109,6 +113,8 @@ def featurize_command(data_file, url, settings_file):
 
 @contextlib.contextmanager
 def started(arguments, **variables):
+    """``atomscatter`` as a process."""
+    arguments = [sys.executable, "-c", "from cli.app import main; main()", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())} | variables
     process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -179,7 +185,7 @@ def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, se
     recorded: set[int] = set()
     writes_when_recorded: dict[int, int] = {}
     for more in (4, 8):
-        with started(featurize_command(data_file, url, settings_file)) as process:
+        with started(featurizing(data_file, url, settings_file)) as process:
             wait_for_units(server, key, len(recorded) + more, process)
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)
@@ -194,7 +200,7 @@ def test_a_killed_driver_is_resumed_where_it_was(server, key, url, data_file, se
             writes_when_recorded
         )
         assert not FeatureStore.open(url, check=False).is_complete
-    with started(featurize_command(data_file, url, settings_file)) as process:
+    with started(featurizing(data_file, url, settings_file)) as process:
         assert process.wait(400) == 0, process.stderr.read()
 
     assert n_kills == 2
@@ -214,34 +220,29 @@ def is_working(process):
         return False
 
 
-def kill_a_working_process(but_not):
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::Featurizer.featurize") and process.pid not in but_not:
-                process.kill()
-                return process.pid
-    return None
-
-
-def test_killed_workers_are_replaced_and_the_bytes_are_the_same(structures, undisturbed, url):
-    killed: list[int] = []
+@pytest.mark.chaos
+def test_killed_workers_are_replaced_and_the_bytes_are_the_same(
+    structures, local_ray, undisturbed, url, tmp_path
+):
+    marks, killed = Marks(tmp_path / "marks"), []
     calls: list[int] = []
     ended = threading.Event()
 
     def kill_one_after_another():
         while not ended.wait(0.002) and len(killed) < 3:
-            if len(calls) >= 5 * (len(killed) + 1) and (pid := kill_a_working_process(killed)) is not None:
-                killed.append(pid)
+            if len(calls) >= 5 * (len(killed) + 1):
+                killed.append(marks.stop_at_work())
+                os.kill(killed[-1].pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one_after_another)
     killer.start()
     try:
-        with capture_logs() as logs:
+        with capture_logs() as logs, marks_left(marks.file):
             store = run(structures, url, calls.append)
     finally:
         ended.set()
         killer.join()
-    assert len(killed) == 3
+    assert len({mark.unit for mark in killed}) == 3
     assert sum(entry["event"] == "a worker died" for entry in logs) == 3
     assert sum(calls) == len(structures)
     assert content_hash(FeatureStore.open(store.path)) == content_hash(undisturbed)
@@ -269,7 +270,9 @@ def delete(server, file, rng):
         pytest.param({flip: 200, truncate: 20, delete: 20}, id="full", marks=pytest.mark.chaos),
     ],
 )
-def test_damaged_objects_are_named_and_computed_again(times, server, key, structures, undisturbed, url):
+def test_damaged_objects_are_named_and_computed_again(
+    times, server, key, structures, local_ray, undisturbed, url
+):
     store = run(structures, url)
     rng = np.random.default_rng(3)
     wanted = [damage for damage, n in times.items() for _ in range(n)]
@@ -292,7 +295,7 @@ def test_damaged_objects_are_named_and_computed_again(times, server, key, struct
     assert n_detected == sum(times.values())
 
 
-def test_a_server_that_pauses_is_waited_for(server, structures, undisturbed, url):
+def test_a_server_that_pauses_is_waited_for(server, structures, local_ray, undisturbed, url):
     calls: list[int] = []
     paused = threading.Event()
 
@@ -322,7 +325,7 @@ def test_a_server_that_pauses_is_waited_for(server, structures, undisturbed, url
 def test_a_server_that_disappears_ends_the_run_with_its_name(data_file, settings_file, tmp_path):
     with contextlib.ExitStack() as stack:
         with s3_server(tmp_path / "log") as server:
-            arguments = featurize_command(data_file, f"s3://{BUCKET}/store", settings_file)
+            arguments = featurizing(data_file, f"s3://{BUCKET}/store", settings_file)
             variables = server.environment | {"AWS_MAX_ATTEMPTS": "2"}
             process = stack.enter_context(started(arguments, **variables))
             wait_for_units(server, "store", 5, process)
@@ -346,12 +349,20 @@ def test_a_server_that_disappears_ends_the_run_with_its_name(data_file, settings
     ],
 )
 def test_what_cannot_work_is_told_before_the_work(
-    variables, url, code, message, server, data_file, settings_file
+    variables, url, code, message, server, data_file, settings_file, monkeypatch, fresh_client
 ):
-    arguments = featurize_command(data_file, url or f"s3://{BUCKET}/x", settings_file)
-    with started(arguments, **variables) as process:
-        assert process.wait(200) == code
-        told = process.stderr.read()
-    assert message in told
-    assert "hunter2" not in told
-    assert "Traceback" not in told.partition("Error: ")[0]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = command(*featurizing(data_file, url or f"s3://{BUCKET}/x", settings_file))
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert "hunter2" not in done.output
+    assert done.stderr.startswith("Error: ")
+
+
+@pytest.fixture
+def fresh_client():
+    """File systems that are made anew, as in a new process."""
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 
 import ase.io
 import numpy as np
@@ -12,6 +13,7 @@ from atomscatter import Ensemble
 from service.demo_report import DemoResult, print_result
 from service.report import terminal
 from service.training import FitSettings
+from workers.cluster import connect
 from workers.demo import DemoSettings, run_demo
 
 SETTINGS = DemoSettings(
@@ -19,6 +21,13 @@ SETTINGS = DemoSettings(
     n_alphas=2,
     transform={"beta": 1.0, "scales": 2, "n": 2},
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[None]:
+    """A connection that both runs share."""
+    with connect(workers=2):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""atomscatter submit and atomscatter jobs as processes: on a Ray head with a token, and through a server."""
+"""atomscatter submit and atomscatter jobs: as processes on a Ray head with a token, and through a server."""
 
 import json
 import os
@@ -9,7 +9,9 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.app import app
 from service.api_keys import new_key
 from tests.api.conftest import serving
 from tests.api.test_jobs import training_set
@@ -187,17 +189,19 @@ def test_what_a_process_says_that_finds_no_directory(head, tmp_path):
     assert done.stdout.split() == ["True"]
 
 
-def test_through_a_server(head, place, tmp_path):
+def test_through_a_server(place, tmp_path):
     key, line = new_key("tester", ["jobs"])
     (tmp_path / "keys").write_text(line + "\n")
-    environment = {"ATOMSCATTER_API_KEY": key}
     with serving(tmp_path / "state", api_keys=tmp_path / "keys") as (_, url):
 
-        def ask(*words, code=0, environment=environment):
-            return run(head, *words, "--address", url, code=code, environment=environment)
+        def ask(*words, code=0, key=key):
+            arguments = [*map(str, words), "--address", url]
+            done = CliRunner().invoke(app, arguments, env={"ATOMSCATTER_API_KEY": key})
+            assert done.exit_code == code, done.output
+            return done.stdout, done.stderr
 
         data = place / "paths.extxyz"
-        assert "401" in ask("jobs", "list", code=2, environment={})[1]
+        assert "401" in ask("jobs", "list", code=2, key=None)[1]
         assert "--state" in ask("jobs", "list", "--state", tmp_path, code=2)[1]
         out, err = ask("submit", "evaluate", data)
         job_id = out.strip()

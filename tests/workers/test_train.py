@@ -16,6 +16,7 @@ from atomscatter.labels import PRODUCTS
 from atomscatter.resampling import bootstrap_weights, model_rng, path_folds
 from atomscatter.scattering import Scattering
 from service.training import FitSettings, TrainingData, training_data
+from tests.made_data import shared_here
 from workers.cluster import connect
 from workers.fit_worker import FitWorker, Problem
 from workers.train import train_on
@@ -28,6 +29,12 @@ SOME_CHANNELS = replace(SETTINGS, channel_share=0.4)  # two of the five of make_
 def ray():
     with connect(workers=4):
         yield
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Training in this process: these fits take milliseconds, and Ray's actors seconds to start."""
+    monkeypatch.setattr(train_module, "_shared", shared_here)
 
 
 def make_data(n_paths=12, length=4, n_features=40, seed=0) -> TrainingData:
@@ -169,7 +176,7 @@ def test_learning_from_the_data(trained) -> None:
     assert np.sqrt(np.mean((report.out_of_fold - data.energies) ** 2)) < 0.4 * spread
 
 
-def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> None:
+def test_order_of_the_structures_does_not_matter_to_the_errors(trained, here) -> None:
     # Rows of one path keep their order, so even the bytes are the same.
     data, ensemble, report = trained
     order = np.argsort(np.array(data.path_ids), kind="stable")
@@ -180,14 +187,14 @@ def test_order_of_the_structures_does_not_matter_to_the_errors(trained, ray) -> 
         path_ids=tuple(data.path_ids[i] for i in order),
         compositions=tuple(data.compositions[i] for i in order),
     )
-    again, other = train_on(moved, SETTINGS, workers=1)
+    again, other = train_on(moved, SETTINGS)
     np.testing.assert_array_equal(again.weights, ensemble.weights)
     np.testing.assert_array_equal(other.out_of_fold, report.out_of_fold[order])
 
 
-def test_gram_and_rows_give_the_same_models(ray) -> None:
+def test_gram_and_rows_give_the_same_models(here) -> None:
     data = make_data()
-    ensemble, _ = train_on(data, SOME_CHANNELS, workers=2)
+    ensemble, _ = train_on(data, SOME_CHANNELS)
     row_order, offsets, compositions = train_module.sort_by_path(data, 0)
     X, scales = train_module.design_matrix(data, 0.0, row_order, np.arange(40))
     problem = Problem(
@@ -207,9 +214,9 @@ def test_gram_and_rows_give_the_same_models(ray) -> None:
         assert weights[40] == pytest.approx(ensemble.bias[13 + i], rel=1e-7)
 
 
-def test_first_order_features_only(ray) -> None:
+def test_first_order_features_only(here) -> None:
     data = make_data()
-    ensemble, _ = train_on(data, replace(SETTINGS, orders="0-1", bootstraps=3), workers=1)
+    ensemble, _ = train_on(data, replace(SETTINGS, orders="0-1", bootstraps=3))
     assert ensemble.weights.shape == (9, 40)
     assert not ensemble.weights[:, data.feature_orders == 2].any()
     assert ensemble.weights[:, data.feature_orders == 1].any()
@@ -217,10 +224,10 @@ def test_first_order_features_only(ray) -> None:
     assert ensemble.card["settings"]["columns_drawn"] == 5
 
 
-def test_full_selection_has_four_models_for_each_fold(ray) -> None:
+def test_full_selection_has_four_models_for_each_fold(here) -> None:
     data = make_data()
     settings = replace(SETTINGS, selection="full", max_features=6)
-    ensemble, _ = train_on(data, settings, workers=1)
+    ensemble, _ = train_on(data, settings)
     assert ensemble.fold.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert ensemble.card["settings"]["columns_drawn"] == 41
     # Without bagging, the first column is the best of all; here the bias, since energies are near -4.
@@ -234,9 +241,9 @@ def test_progress_counts_models(ray) -> None:
     assert seen[-1] == 39
 
 
-def test_constant_energies(ray) -> None:
+def test_constant_energies(here) -> None:
     data = replace(make_data(), energies=np.full(60, -3.25))
-    ensemble, report = train_on(data, replace(SETTINGS, selection="full"), workers=1)
+    ensemble, report = train_on(data, replace(SETTINGS, selection="full"))
     np.testing.assert_allclose(report.out_of_fold, -3.25, atol=1e-6)
     assert not ensemble.weights.any()
 
@@ -256,8 +263,8 @@ def test_too_few_paths(n_paths, folds, selection, message) -> None:
         train_on(data, replace(SETTINGS, folds=folds, selection=selection), workers=1)
 
 
-def test_three_paths_are_enough(ray) -> None:
-    ensemble, _ = train_on(make_data(n_paths=3), SETTINGS, workers=1)
+def test_three_paths_are_enough(here) -> None:
+    ensemble, _ = train_on(make_data(n_paths=3), SETTINGS)
     assert ensemble.n_models == 39
 
 
@@ -287,9 +294,9 @@ def test_unusable_data(change, message) -> None:
         TrainingData(**(good | change))
 
 
-def test_the_size_factor_reaches_every_model(trained) -> None:
+def test_the_size_factor_reaches_every_model(trained, here) -> None:
     data, ensemble, report = trained
-    larger, of_larger = train_on(data, replace(SETTINGS, size_factor=1.5), workers=1)
+    larger, of_larger = train_on(data, replace(SETTINGS, size_factor=1.5))
     expected = np.minimum([round(1.5 * n) for n in report.n_selected], SETTINGS.max_features)
     equal = of_larger.n_selected == expected
     assert equal.mean() > 0.9
@@ -298,11 +305,11 @@ def test_the_size_factor_reaches_every_model(trained) -> None:
     assert ensemble.card["settings"]["size_factor"] == 1.0
 
 
-def test_a_model_sees_its_share_of_the_channels(trained) -> None:
+def test_a_model_sees_its_share_of_the_channels(trained, here) -> None:
     data, of_all, _ = trained
-    same, _ = train_on(replace(data, feature_channels=None), SETTINGS, workers=1)
+    same, _ = train_on(replace(data, feature_channels=None), SETTINGS)
     np.testing.assert_array_equal(same.weights, of_all.weights)
-    ensemble, report = train_on(data, SOME_CHANNELS, workers=1)
+    ensemble, report = train_on(data, SOME_CHANNELS)
     assert ensemble.model_id != of_all.model_id
     of_order = data.feature_orders > 0
     seen = [set(data.feature_channels[of_order & (weights != 0)]) for weights in ensemble.weights]
@@ -316,17 +323,17 @@ def test_a_model_sees_its_share_of_the_channels(trained) -> None:
     assert settings["columns_drawn"] == 4
     assert report.sizes.max() <= 19
     full = replace(SETTINGS, selection="full", max_features=6)
-    nested = [train_on(data, replace(full, channel_share=s), workers=1)[0] for s in (0.2, 1.0)]
+    nested = [train_on(data, replace(full, channel_share=s))[0] for s in (0.2, 1.0)]
     np.testing.assert_array_equal(nested[0].weights, nested[1].weights)
 
 
-def test_products_may_be_left_out(trained) -> None:
+def test_products_may_be_left_out(trained, here) -> None:
     data, with_products, _ = trained
     channels = np.where(data.feature_channels == "e", PRODUCTS, data.feature_channels)
     data = replace(data, feature_channels=channels)
-    every, _ = train_on(data, SETTINGS, workers=1)
+    every, _ = train_on(data, SETTINGS)
     np.testing.assert_array_equal(every.weights, with_products.weights)
-    ensemble, _ = train_on(data, replace(SETTINGS, products=False), workers=1)
+    ensemble, _ = train_on(data, replace(SETTINGS, products=False))
     assert not ensemble.weights[:, channels == PRODUCTS].any()
     assert ensemble.card["settings"]["columns"] == 40 - 8 + 1
     assert ensemble.card["settings"]["channels"] == 4
@@ -470,11 +477,11 @@ def _disturbed(strength=0.3):
     return replace(data, differences=differences, difference_paths=paths)
 
 
-def test_invariance_quiets_the_disturbed_features(ray) -> None:
+def test_invariance_quiets_the_disturbed_features(here) -> None:
     data = _disturbed()
     noise = {}
     for invariance in (0.0, 3.0, 100.0):
-        ensemble, report = train_on(data, replace(SETTINGS, invariance=invariance), workers=1)
+        ensemble, report = train_on(data, replace(SETTINGS, invariance=invariance))
         noise[invariance] = np.sqrt(np.mean((data.differences @ ensemble.weights.mean(axis=0)) ** 2))
         assert len(report.out_of_fold) == len(data.features)
         assert max(fold.rmse for fold in report.folds) < data.energies.std()
@@ -482,18 +489,18 @@ def test_invariance_quiets_the_disturbed_features(ray) -> None:
     assert noise[3.0] > 3 * noise[100.0]
 
 
-def test_no_weight_of_invariance_is_the_fit_without_copies(ray, tmp_path) -> None:
+def test_no_weight_of_invariance_is_the_fit_without_copies(here, tmp_path) -> None:
     settings = replace(SETTINGS, invariance=0.0)
-    with_copies, _ = train_on(_disturbed(), settings, workers=1)
-    without, _ = train_on(make_data(), settings, workers=1)
+    with_copies, _ = train_on(_disturbed(), settings)
+    without, _ = train_on(make_data(), settings)
     assert files(with_copies, tmp_path / "a") == files(without, tmp_path / "b")
 
 
-def test_conditions_are_rows_of_their_path_in_each_model(ray) -> None:
+def test_conditions_are_rows_of_their_path_in_each_model(here) -> None:
     """Least squares on the drawn structures and conditions, by scikit-learn, gives each model's weights."""
     data = _disturbed()
     settings = replace(SETTINGS, invariance=3.0)
-    ensemble, _ = train_on(data, settings, workers=1)
+    ensemble, _ = train_on(data, settings)
     names = sorted(set(data.path_ids))
     path = np.array([names.index(p) for p in data.path_ids])
     condition_path = np.array([names.index(p) for p in data.difference_paths])
@@ -518,12 +525,12 @@ def test_conditions_are_rows_of_their_path_in_each_model(ray) -> None:
         )
 
 
-def test_predictions_of_further_structures_by_models_of_each_size(ray) -> None:
+def test_predictions_of_further_structures_by_models_of_each_size(here) -> None:
     data = make_data()
     settings = replace(SETTINGS, bootstraps=3)
-    ensemble, report = train_on(data, settings, workers=1, curve_features=data.features[:9])
+    ensemble, report = train_on(data, settings, curve_features=data.features[:9])
     assert report.others.shape == (9, len(report.sizes), 9)
-    plain, _ = train_on(data, settings, workers=1)
+    plain, _ = train_on(data, settings)
     assert plain.model_id == ensemble.model_id
     energies = ensemble.weights @ data.features[:9].T + ensemble.bias[:, None]
     found = 0
