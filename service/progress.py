@@ -158,13 +158,18 @@ def _lines(
 ) -> Iterator[Advance]:
     start = last = time.monotonic()
     done = 0
+    told: int | None = None  # what was done when it was last reported
     first: tuple[float, int] | None = None  # time and count of the first call
 
     def report(now: float) -> None:
-        # From the first call on: it may count what an earlier run had done, which took no time now.
+        nonlocal told
+        told = done
+        # From the first call on: it may count what an earlier run had done, which took no time now, and what
+        # it counts may have waited for workers to start: it tells nothing of the rest.
         since, before = first if first is not None and done > first[1] else (start, 0)
         rate = (done - before) / max(now - since, 1e-9)
-        left = f"{(total - done) / rate:.0f} s" if rate else "unknown"
+        tells = rate and (before or done == total)
+        left = f"{(total - done) / rate:.0f} s" if tells else "unknown"
         log.info(description, done=done, total=total, unit=unit, rate=f"{rate:.3g}/s", left=left)
 
     def advance(n: int = 1) -> None:
@@ -177,7 +182,8 @@ def _lines(
             report(now)
 
     yield advance
-    report(time.monotonic())
+    if told != done:
+        report(time.monotonic())
 
 
 def increments(advance: Advance) -> Callable[[int], None]:
