@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from api.middleware import REQUEST_ID, HeadAsGet, LimitedBody, Observed
 from api.routers import datasets, health, jobs, models, predictions, properties, structures
 from api.schemas import Problem
 from api.state import Service
+from atomscatter.version import package_version
 from service.settings import ServeSettings
 
 STATIC = Path(__file__).parent / "static"
@@ -59,7 +59,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
     """An application with its own processes and models; nothing starts before its lifespan does."""
     settings = settings or ServeSettings()
     service = Service(settings)
-    service.metrics.build.info({"version": _version()})
+    service.metrics.build.info({"version": package_version() or "0"})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,7 +71,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Atomscatter",
-        version=_version(),
+        version=package_version() or "0",
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # from /static, see _add_page: the framework's own comes from another server
@@ -147,10 +147,3 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("atomscatter")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "0"

@@ -22,9 +22,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Loaded on first use: the compiled kernels take seconds to import, which `--help` should not pay.
     if name == "__version__":
-        from importlib.metadata import version
+        from atomscatter.version import package_version
 
-        return version("atomscatter")
+        return package_version() or "0"
     if name not in _HOMES:
         raise AttributeError(f"module 'atomscatter' has no attribute {name!r}")
     from importlib import import_module

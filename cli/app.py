@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from atomscatter.errors import AtomscatterError, BusyStoreError, StorageError, WorkerError
+from atomscatter.version import package_version
 from cli import (
     demo,
     evaluate,
@@ -59,11 +59,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            version = importlib.metadata.version("atomscatter")
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout
-            version = "(not installed)"
-        typer.echo(f"atomscatter {version}")
+        typer.echo(f"atomscatter {package_version() or '(not installed)'}")
         raise typer.Exit
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from atomscatter.version import package_version
+
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and date: what is known about the machine, without influence on the model id."""
     packages = ("numpy", "scipy", "numba", "ray", "ase")
-    try:
-        own = importlib.metadata.version("atomscatter")
-    except importlib.metadata.PackageNotFoundError:
-        own = "not installed"
+    own = package_version() or "not installed"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"atomscatter": own, "python": platform.python_version()}

@@ -8,7 +8,6 @@ systems that several machines share.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atomscatter.errors import ConfigError
+from atomscatter.version import package_version
 from service.jobs import Job
 
 
@@ -57,14 +57,6 @@ class JobStatus:
     result: dict[str, Any] | None = None
 
 
-def package_version() -> str:
-    """Of atomscatter; empty where it is not installed, but run from a checkout."""
-    try:
-        return importlib.metadata.version("atomscatter")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
 _T = TypeVar("_T", JobRequest, JobStatus)
 
 
@@ -77,7 +69,7 @@ class JobFiles:
     def write_request(self, job: Job, *, on_cluster: bool, place: str) -> None:
         """Before an attempt is started."""
         request = JobRequest(
-            job.id, job.type, job.parameters, job.attempts, on_cluster, place, package_version()
+            job.id, job.type, job.parameters, job.attempts, on_cluster, place, package_version() or ""
         )
         self._replace(f"{job.id}.request.json", asdict(request))
 

@@ -24,22 +24,23 @@ def cluster(tmp_path_factory):
         yield found
 
 
+def joining(cluster, gate):
+    """Options of a driver that works there, once the gate is open."""
+    return {
+        "chunk_rows": CHUNK_ROWS,
+        "gate": gate,
+        "address": cluster.address,
+        "environment": cluster.environment,
+    }
+
+
 def test_a_node_that_dies_as_its_workers_start_does_not_end_the_run(
     cluster, data_file, undisturbed, tmp_path
 ):
     """Four workers die at once, before any worker had a unit; their places are taken elsewhere."""
     path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
     node = cluster.add(cpus=4)
-    with driver(
-        data_file,
-        path,
-        marks.file,
-        chunk_rows=CHUNK_ROWS,
-        workers=5,
-        gate=gate,
-        address=cluster.address,
-        environment=cluster.environment,
-    ) as process:
+    with driver(data_file, path, marks.file, workers=5, **joining(cluster, gate)) as process:
         marks.wait_for_workers(5)
         raylet = node.wait_for("raylet")
         doomed = {mark.pid for mark in marks.started()} & {p.pid for p in raylet.children(recursive=True)}
@@ -63,18 +64,10 @@ def test_the_work_of_a_killed_node_moves_to_the_other(
     path, marks, gate = tmp_path / "store", Marks(tmp_path / "marks"), tmp_path / "gate"
     killed = []
     node = cluster.add()
-    with driver(
-        data_file,
-        path,
-        marks.file,
-        chunk_rows=CHUNK_ROWS,
-        # The head's worker must not be done before the last of the nodes is there.
-        seconds=SECONDS if times == 1 else LONG,
-        workers=2,
-        gate=gate,
-        address=cluster.address,
-        environment=cluster.environment,
-    ) as process:
+    # The head's worker must not be done before the last of the nodes is there.
+    seconds = SECONDS if times == 1 else LONG
+    options = joining(cluster, gate)
+    with driver(data_file, path, marks.file, seconds=seconds, workers=2, **options) as process:
         marks.wait_for_workers(2)
         gate.touch()
         for _ in range(times):
