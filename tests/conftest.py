@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+import structlog
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -91,6 +92,12 @@ def _without_skips(report):
         report.outcome = "failed"
         report.longrepr = f"skipped, which NO_SKIPS forbids: {report.longrepr[2]}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _every_message_is_logged():
+    """What a command of an earlier test set in this process would drop messages of the next."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
