@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from api import examples
 from api.cross_site import OwnSite
 from api.errors import PROBLEM, add_error_handlers
-from api.middleware import REQUEST_ID, HeadAsGet, LimitedBody, Observed
+from api.middleware import REQUEST_ID, HeadAsGet, LimitedBody, Observed, WhileAwaited
 from api.routers import datasets, health, jobs, models, predictions, properties, structures
 from api.schemas import Problem
 from api.state import Service
@@ -23,6 +24,8 @@ from atomscatter.version import package_version
 from service.settings import ServeSettings
 
 STATIC = Path(__file__).parent / "static"
+
+_CHANGE_NOTHING = re.compile("/v1/(predictions|properties|structures)")
 
 DESCRIPTION = (
     "Energies of periodic atomic structures from wavelet scattering features and averaged sparse linear "
@@ -100,6 +103,7 @@ def create_app(settings: ServeSettings | None = None) -> FastAPI:
         return settings.max_file_bytes if path.endswith("/file") else settings.max_body_bytes
 
     # The last one is outermost. CORS is: other origins are told of errors, too.
+    app.add_middleware(WhileAwaited, paths=_CHANGE_NOTHING)
     app.add_middleware(LimitedBody, limit_of=limit_of)
     app.add_middleware(HeadAsGet)
     app.add_middleware(OwnSite, origins=settings.cors_origins)

@@ -26,6 +26,7 @@ from atomscatter.errors import (
     WorkerError,
 )
 from service.datasets import UnknownIdError
+from service.deletion import InUseError
 from service.disk import room_checked
 from service.job_parameters import PARAMETERS
 from service.jobs import JobStateError, KeyReusedError, QueueFullError
@@ -47,6 +48,7 @@ STATUS: dict[type[Exception], int] = {
     UnknownIdError: 404,
     KeyReusedError: 422,
     JobStateError: 409,
+    InUseError: 409,
     BusyError: 503,
     QueueFullError: 503,
     OverrunError: 422,
@@ -55,8 +57,8 @@ STATUS: dict[type[Exception], int] = {
 }
 """Status of the library's errors; a class that is not named has that of its nearest base."""
 
-_TITLE = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""Names of RFC 9110, where those of the interpreter depend on its version."""
+_TITLE = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
+"""Names of RFC 9110, where those of the interpreter depend on its version, and of what nobody sees."""
 
 _SECONDS_UNTIL_A_JOB_ENDS = 60  # a guess
 _MALFORMED = {"json_invalid", "missing_body"}
@@ -109,6 +111,15 @@ def problem(
     if errors:
         body["errors"] = list(errors)
     return _ProblemResponse(body, status, headers=dict(headers or {}))
+
+
+def conflict(description: str, detail: str) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route that may answer 409: when it does, and an example of what it says then."""
+    example = {"type": "about:blank", "title": HTTPStatus.CONFLICT.phrase, "status": 409, "detail": detail}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        409: {"description": description, "content": {PROBLEM: {"schema": schema, "example": example}}},
+    }
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -81,6 +81,12 @@ BARRIER_REQUEST: Example = {
 BARRIER_RESPONSE: Example = {
     "barrier": 1.4674610299190292,
     "barrier_spread": 0.07160784612151665,
+    "forward_barrier": 1.4674610299190292,
+    "forward_barrier_spread": 0.07160784612151665,
+    "backward_barrier": 0.0,
+    "backward_barrier_spread": 0.0,
+    "warning": "the highest image is the last, an end of the path: that is no saddle point "
+    "(is the path complete, are its ends relaxed?)",
     "relative_energies": [0.0, 0.43618, 1.46746],
     "profile": [
         {"energy": -12.6852, "uncertainty": 0.11918, "extrapolating": True, "extrapolation_score": 3.68221},
@@ -162,6 +168,10 @@ JOB: Example = {
 }
 
 IDEMPOTENCY_KEY = "featurize-2026-11-24"
+
+JOB_NOT_ENDED = f"job {_STORE_ID} is running; it can resume once it has failed or was cancelled"
+DATASET_IN_USE = f"data set {_DATASET_ID} is needed by job {_STORE_ID}, which is running"
+MODEL_IN_USE = f"model {_MODEL} is the active one; activate another one first"
 
 PROBLEM: Example = {
     "type": "about:blank",

@@ -1,7 +1,9 @@
-"""What happens around every request: its id, its log line, its metrics, the limit of its body, and HEAD."""
+"""What happens around every request: its id, its log line, its metrics, the limit of its body, HEAD, and what
+becomes of it when its sender hangs up."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -137,6 +139,51 @@ class HeadAsGet:
             await self.app(inner, receive, without_body)
         finally:
             scope["route"] = inner.get("route")
+
+
+class WhileAwaited:
+    """End the work on a request when its sender hangs up: others wait for the processes that it would take.
+
+    Args:
+        app: what it wraps.
+        paths: of requests that change nothing, and may end anywhere.
+    """
+
+    def __init__(self, app: ASGIApp, paths: re.Pattern[str]) -> None:
+        self.app = app
+        self.paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or not self.paths.match(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        complete = asyncio.Event()
+
+        async def noting_the_end() -> Message:
+            message = await receive()
+            if not message.get("more_body"):
+                complete.set()
+            return message
+
+        async def hung_up() -> None:
+            await complete.wait()  # until then the messages are the app's
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        work = asyncio.ensure_future(self.app(scope, noting_the_end, send))
+        watch = asyncio.create_task(hung_up())
+        try:
+            await asyncio.wait([work, watch], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+            else:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                await problem(499, "the sender has hung up")(scope, receive, send)  # for log and metrics
+        finally:
+            work.cancel()
+            watch.cancel()
 
 
 class LimitedBody:

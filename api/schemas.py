@@ -179,6 +179,13 @@ class BarrierResponse(BaseModel):
 
     barrier: float = Field(description="Highest minus lowest energy, eV.")
     barrier_spread: float = Field(description="Standard deviation over the folds of the ensemble, eV.")
+    forward_barrier: float = Field(description="Highest energy minus that of the first image, eV.")
+    forward_barrier_spread: float = Field(description="Standard deviation over the folds, eV.")
+    backward_barrier: float = Field(description="Highest energy minus that of the last image, eV.")
+    backward_barrier_spread: float = Field(description="Standard deviation over the folds, eV.")
+    warning: str | None = Field(
+        description="Why the highest image is no saddle point; null where it lies between the ends."
+    )
     relative_energies: list[float] = Field(description="Of each image, relative to the first, eV.")
     profile: list[PointOut]
     model: str

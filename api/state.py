@@ -20,6 +20,7 @@ from api.schemas import Structure
 from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import StructureError, WorkerError
 from service.api_keys import ApiKeys
+from service.deletion import InUseError, delete_leftovers
 from service.jobs import JobLedger
 from service.reading import LabelledStructure
 from service.settings import ServeSettings
@@ -30,6 +31,12 @@ from workers.prediction_pool import PredictionPool
 
 _SECONDS_OF_A_CHECK = 5.0
 """For so long the outcome of a check is told to all who ask."""
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+"""Between looks for a model that another process has made the active one."""
+
+_SECONDS_AFTER_TROUBLE = 10.0
+"""Until the next look, when that model could not be loaded: each try reads all of it."""
 
 _MODELS_KEPT = 2
 """Models beside the active one that are kept in memory: those which requests have named last."""
@@ -63,9 +70,12 @@ class Service:
         self._pool: PredictionPool | None = None
         self._jobs: JobLedger | None = None
         self._runner: JobRunner | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the processes, load the active model in each, and go on with jobs that were left.
+
+        A server that was given a model of its own keeps it when another process activates one.
 
         Raises:
             UnknownModelError, UnusableModelError: the model is not there, or damaged.
@@ -74,6 +84,8 @@ class Service:
         """
         runner = JobRunner(self.directory, self.settings.jobs_address, self.settings.cluster_patience)
         self._jobs = await run_in_threadpool(runner.open)
+        for root in (self.registry.root, self.datasets.root):
+            await run_in_threadpool(delete_leftovers, root)
         self._pool = PredictionPool(
             self.settings.workers or available_cores(),
             capacity=self.settings.max_pending,
@@ -86,11 +98,15 @@ class Service:
         else:
             model_id = self.registry.active
         self._serve(await self._loaded(model_id))
+        if self.settings.model is None:
+            self._following = asyncio.create_task(self._follow())
         self._runner = runner  # not earlier: one that has not begun must end no job that was left
         self._runner.start()
 
     def stop(self) -> None:
         """End the processes; a job that is running stays queued for the next start."""
+        if self._following is not None:
+            self._following.cancel()
         if self._runner is not None:
             self._runner.stop()
         if self._pool is not None:
@@ -146,6 +162,51 @@ class Service:
             served = await self._loaded(model_id)
             await run_in_threadpool(self.registry.activate, model_id)
             self._serve(served)
+
+    async def _follow(self) -> None:
+        """Switch, as :meth:`activate` does, whenever another process has made a model the active one."""
+        trouble: str | None = None
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS if trouble is None else _SECONDS_AFTER_TROUBLE)
+            log = structlog.get_logger()
+            try:
+                async with self._switching:
+                    model_id = await run_in_threadpool(lambda: self.registry.active)
+                    if model_id != self.active.id:
+                        self._serve(await self._loaded(model_id))
+                        log.info("another process has activated a model", model=model_id)
+                trouble = None
+            except Exception as error:  # without this task it would never switch again
+                reason = f"{type(error).__name__}: {error}"
+                if reason != trouble:
+                    log.error("the active model cannot be served; the one before is", reason=reason)
+                trouble = reason
+
+    async def delete_model(self, model_id: str) -> None:
+        """Delete a stored model.
+
+        Raises:
+            UnknownModelError: it is not there.
+            InUseError: it is the active or the embedded one, or a job that has not ended needs it.
+            StoreError: it cannot be deleted.
+        """
+        async with self._switching:
+            if model_id == self.active.id:  # by --model, perhaps: the registry names another one then
+                raise InUseError(f"model {model_id} is the active one; activate another one first")
+            await run_in_threadpool(self.jobs.require_unused, "model", model_id)
+            await run_in_threadpool(self.registry.delete, model_id)
+            self._recent.pop(model_id, None)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a training set.
+
+        Raises:
+            UnknownIdError: it is not there.
+            InUseError: a job that has not ended needs it.
+            StoreError: it cannot be deleted.
+        """
+        self.jobs.require_unused("dataset", dataset_id)
+        self.datasets.delete(dataset_id)
 
     async def model(self, model_id: str | None) -> ServedModel:
         """A stored model, or the active one. Raises UnknownModelError, UnusableModelError."""

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from atomscatter.arrays import FloatArray, IntArray
 
 # A block of 1,000 columns has 4 MB. With 256 rows the products are slower, with 1,024 the passes for the
 # weights; much larger blocks go back to the system each time, and getting fresh pages took longer than

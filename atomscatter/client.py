@@ -160,10 +160,18 @@ class Client(_Settings):
         """Make a stored model the active one; answers as :meth:`models`."""
         return self._send(_activate(model))
 
+    def delete_model(self, model: str) -> None:
+        """Delete a stored model that is not the active one, and that no job needs which has not ended."""
+        self._send(_delete("models", model))
+
     def upload(self, path: str | Path, **reading: str) -> Json:
         """Send a training set (extended XYZ with energies, eV); reading: ``path_key``, ``energy_key``."""
         with Path(path).open("rb") as file:
             return self._send(_upload(file, reading, self.upload_timeout))
+
+    def delete_dataset(self, dataset: str) -> None:
+        """Delete a training set that no job needs which has not ended."""
+        self._send(_delete("datasets", dataset))
 
     def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
         """Start a job: featurize, train or evaluate; ``key``: the same key gives the same job."""
@@ -265,10 +273,18 @@ class AsyncClient(_Settings):
         """See :meth:`Client.activate`."""
         return await self._send(_activate(model))
 
+    async def delete_model(self, model: str) -> None:
+        """See :meth:`Client.delete_model`."""
+        await self._send(_delete("models", model))
+
     async def upload(self, path: str | Path, **reading: str) -> Json:
         """See :meth:`Client.upload`."""
         with Path(path).open("rb") as file:
             return await self._send(_upload(file, reading, self.upload_timeout))
+
+    async def delete_dataset(self, dataset: str) -> None:
+        """See :meth:`Client.delete_dataset`."""
+        await self._send(_delete("datasets", dataset))
 
     async def submit(self, kind: str, key: str | None = None, **parameters: Any) -> Json:
         """See :meth:`Client.submit`."""
@@ -394,6 +410,16 @@ def _upload(file: IO[bytes], reading: Mapping[str, str], timeout: float) -> _Cal
     # Sent from the file, which may be large; from its beginning at each try.
     arguments = {"files": {"file": (Path(file.name).name, file)}, "data": dict(reading), "timeout": timeout}
     return _Call("POST", "/v1/datasets", _object, arguments)
+
+
+def _delete(collection: str, name: str) -> _Call[None]:
+    return _Call("DELETE", f"/v1/{collection}/{name}", _nothing, content=lambda answer: answer)
+
+
+def _nothing(answer: httpx.Response) -> None:
+    """An answer without content; ValueError for another one."""
+    if answer.status_code != httpx.codes.NO_CONTENT:
+        raise ValueError(f"status {answer.status_code}, not 204")
 
 
 def _submit(kind: str, key: str | None, parameters: Mapping[str, Any]) -> _Call[Json]:

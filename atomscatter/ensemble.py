@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import ConfigError, ModelError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.model_files import (
@@ -41,8 +41,6 @@ from atomscatter.needed import Needed, needed
 if TYPE_CHECKING:
     from atomscatter.scattering import Scattering
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _EXTRAPOLATION_PREFIX = "extrapolation_"
 _MODEL_KINDS = {"weights": "f", "bias": "f", "fold": "i", "n_selected": "i"}

@@ -25,12 +25,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import FitError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MAX_COMPONENTS = 64
 PERCENTILE = 99.0

@@ -17,7 +17,8 @@ from typing import Any
 import ducc0
 import numpy as np
 import pyfftw
-from numpy.typing import NDArray
+
+from atomscatter.arrays import ComplexArray, RealArray
 
 Shape = tuple[int, int, int]
 
@@ -25,13 +26,11 @@ FFTW_LENGTHS = frozenset({2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 2
 BAND_AXES, REAL_AXIS = (1, 2), (3,)
 _MOST_PLANNED = 256  # grids whose plans are kept
 
-Complex = NDArray[np.complexfloating[Any, Any]]
-Real = NDArray[np.floating[Any]]
 
-_Plan = tuple[Callable[[], object], Complex, Real]
+_Plan = tuple[Callable[[], object], ComplexArray, RealArray]
 """What runs it, and the parts of the work arrays that it runs on."""
 
-Memory = tuple[Complex, Real]
+Memory = tuple[ComplexArray, RealArray]
 """Flat arrays for spectra and fields, both of single or both of double precision."""
 
 
@@ -68,7 +67,7 @@ class Transform:
         self._use_fftw = all(n in FFTW_LENGTHS for n in shape)
         self._plans: dict[tuple[bool, int, int], _Plan] = {}
 
-    def inverse(self, count: int, width: int | None = None) -> Real:
+    def inverse(self, count: int, width: int | None = None) -> RealArray:
         """Fields sum over omega of c(omega) exp(i omega u) for the first ``count`` spectra.
 
         ``width``: all frequencies from it on along the last axis are zero. Default: none need be.
@@ -77,7 +76,7 @@ class Transform:
         run()
         return fields
 
-    def forward(self, count: int, width: int | None = None) -> Complex:
+    def forward(self, count: int, width: int | None = None) -> ComplexArray:
         """Unnormalised spectra of the first ``count`` fields (half axis last), up to ``width`` frequencies of
         it; default: all."""
         run, spectrum, _ = self._plan(True, count, width)
@@ -155,7 +154,7 @@ class TransformCache:
         self._max_bytes = max_bytes
         self._transforms: OrderedDict[Shape, Transform] = OrderedDict()
         self._memory = new_memory(0, 0, self._real)
-        self.work: Real = np.empty(0, self._real)
+        self.work: RealArray = np.empty(0, self._real)
 
     def __getitem__(self, shape: Shape) -> Transform:
         """The transform of a grid for which there is room (:meth:`reserve`)."""

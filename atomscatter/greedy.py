@@ -43,10 +43,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import FitError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 PIVOT_GUARD = 1e-12
 """Smallest |x_perp|^2 / |x|^2 of a column that may be chosen."""

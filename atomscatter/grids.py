@@ -26,12 +26,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import ConfigError, StructureError
 from atomscatter.fft import Shape
 
-Float = NDArray[np.float64]
 Factors = tuple[tuple[float, ...], ...]
 
 # Odd numbers of points, for most sizes a cheap one (benchmarks/fft_lengths.py).
@@ -84,12 +83,12 @@ class Grid:
         if self.max_points < 1:
             raise ConfigError(f"grid max_points must be positive, not {self.max_points}")
 
-    def first_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
+    def first_points(self, lengths: FloatArray, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the first-order fields of (j, l); holds the band of the scale before, too."""
         finer = 2 * self.half_band(lengths, beta, max(0, scale - 1)) + 1
         return self._points(lengths, beta, self.spacing(beta, scale, angular, self.first), finer)
 
-    def second_points(self, lengths: Float, beta: float, scale: int, angular: int) -> Shape:
+    def second_points(self, lengths: FloatArray, beta: float, scale: int, angular: int) -> Shape:
         """Points per axis for the second-order fields of (j, l)."""
         own = 2 * self.half_band(lengths, beta, scale) + 1
         return self._points(lengths, beta, self.spacing(beta, scale, angular, self.second), own)
@@ -101,7 +100,7 @@ class Grid:
         factor = row[min(angular, len(row) - 1)] * self.growth**beyond
         return math.pi * 2.0**scale * beta / (self.cutoff * factor)
 
-    def half_band(self, lengths: Float, beta: float, scale: int) -> NDArray[np.int64]:
+    def half_band(self, lengths: FloatArray, beta: float, scale: int) -> IntArray:
         """Largest |h| per axis, shape (3,), of the reciprocal lattice vectors in the band of a scale.
 
         ``lengths`` are those of the cell vectors a_i, Angstrom: h_i = omega . a_i / 2 pi in any cell.
@@ -125,11 +124,11 @@ class Grid:
         except TypeError as error:
             raise ConfigError(f"grid settings: {error}") from error
 
-    def gridded(self, lengths: Float, beta: float) -> Float:
+    def gridded(self, lengths: FloatArray, beta: float) -> FloatArray:
         """Lengths whose points the axes get, Angstrom: the cell's own, or the least."""
         return np.maximum(lengths, min(self.least_length, _LEAST_IN_BETA * beta))
 
-    def _points(self, lengths: Float, beta: float, spacing: float, least: NDArray[np.int64]) -> Shape:
+    def _points(self, lengths: FloatArray, beta: float, spacing: float, least: IntArray) -> Shape:
         wanted = np.maximum(np.ceil(self.gridded(lengths, beta) / spacing), least)
         if float(np.prod(wanted)) > self.max_points:
             raise StructureError(

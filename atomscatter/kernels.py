@@ -18,14 +18,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Real = NDArray[np.floating[Any]]
-"""float32 or float64."""
-Complex = NDArray[np.complexfloating[Any, Any]]
-"""complex64 or complex128."""
-Int = NDArray[np.int64]
+from atomscatter.arrays import ComplexArray, FloatArray, IntArray, RealArray
 
 BLOCK = 512
 PAPER_POWERS = (1.0, 4.0 / 3.0, 5.0 / 3.0, 2.0)
@@ -96,7 +90,7 @@ def _inverse_cbrt_single(s: Any) -> Any:
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def _paper_sums(s: Real, count: int, sums: Float) -> None:
+def _paper_sums(s: RealArray, count: int, sums: FloatArray) -> None:
     a0 = a1 = a2 = a3 = s.dtype.type(0)  # sums of a block, in the precision of the fields
     for i in range(count):
         x = s[i]
@@ -114,7 +108,7 @@ def _paper_sums(s: Real, count: int, sums: Float) -> None:
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def _general_sums(s: Real, count: int, powers: Float, sums: Float) -> None:
+def _general_sums(s: RealArray, count: int, powers: FloatArray, sums: FloatArray) -> None:
     for p in range(powers.size):
         total = 0.0
         for i in range(count):
@@ -123,7 +117,7 @@ def _general_sums(s: Real, count: int, powers: Float, sums: Float) -> None:
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def power_sums(fields: Real, powers: Float, paper: bool, scale: float) -> Float:
+def power_sums(fields: RealArray, powers: FloatArray, paper: bool, scale: float) -> FloatArray:
     """Sum over grid points of (sum over m of field_m^2)^(q/2), times ``scale``.
 
     ``fields`` has shape (2l+1, points); returns shape (powers,). With ``paper`` the powers are the four of
@@ -148,8 +142,13 @@ def power_sums(fields: Real, powers: Float, paper: bool, scale: float) -> Float:
 
 @nb.njit(cache=True, fastmath=MATH)
 def channel_moduli(
-    species_fields: Real, weights: Real, powers: Float, paper: bool, scale: float, moduli: Real
-) -> Float:
+    species_fields: RealArray,
+    weights: RealArray,
+    powers: FloatArray,
+    paper: bool,
+    scale: float,
+    moduli: RealArray,
+) -> FloatArray:
     """First-order moduli of some channels, written to ``moduli``, and their power sums times ``scale``.
 
     modulus = sqrt(sum over m of (sum over species of f_s field_sm)^2); ``species_fields`` has shape
@@ -185,7 +184,9 @@ def channel_moduli(
 
 
 @nb.njit(cache=True, fastmath=MATH)
-def apply_filters(spectrum: Complex, map0: Int, map1: Int, filters: Real, odd: bool, out: Complex) -> None:
+def apply_filters(
+    spectrum: ComplexArray, map0: IntArray, map1: IntArray, filters: RealArray, odd: bool, out: ComplexArray
+) -> None:
     """Multiply a spectrum with several filters and place the products on another grid.
 
     Args:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.greedy import GreedyPath
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 POINTS = 60
 SHOWN_SIZES = (21, 41)

@@ -21,14 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.blocks import blocks
 from atomscatter.greedy import PIVOT_GUARD, GreedyPath
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 GRAM_TOLERANCE = 1e-3
 """eV/atom (conditions of invariance: times their weight); where predictions by weights from the Gram matrix

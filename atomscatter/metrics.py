@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from atomscatter.arrays import FloatArray
 from atomscatter.errors import DataError
 
 
-def _differences(predicted: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+def _differences(predicted: ArrayLike, reference: ArrayLike) -> FloatArray:
     """Predicted minus reference as a flat array; raises DataError when the two cannot be compared."""
     a, b = np.asarray(predicted, dtype=float), np.asarray(reference, dtype=float)
     if a.shape != b.shape:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import IntArray
 from atomscatter.errors import ConfigError
 from atomscatter.labels import FeatureLabel
 
-IntArray = NDArray[np.int64]
 Block = tuple[str | int | None, ...]
 """(channel,), (channel, j1, l1) or (channel, j1, l1, j2, l2); of products (channel, center, l)."""
 

@@ -20,13 +20,9 @@ change by some of the error of the grids.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Complex = NDArray[np.complexfloating[Any, Any]]
+from atomscatter.arrays import ComplexArray, FloatArray
 
 LEAST_WAVE = 0.05
 """Smallest |S_a| whose phase counts, as a part of what atoms at random leave, the square root of sum Z^2. In
@@ -36,7 +32,7 @@ their atoms have moved by 0.1 Angstrom."""
 _PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 
 
-def moving_origin(charge: Complex, scaled: Float, numbers: Float) -> Float:
+def moving_origin(charge: ComplexArray, scaled: FloatArray, numbers: FloatArray) -> FloatArray:
     """Fractional coordinates, shape (3,), of a point that moves with the atoms.
 
     Args:
@@ -58,19 +54,19 @@ def moving_origin(charge: Complex, scaled: Float, numbers: Float) -> Float:
     return origin
 
 
-def from_origin(factors: Complex, origin: Float) -> Complex:
+def from_origin(factors: ComplexArray, origin: FloatArray) -> ComplexArray:
     """Structure factors, shape (..., 2h0 + 1, 2h1 + 1, h2 + 1), with positions measured from ``origin``."""
     waves = [np.exp(2j * np.pi * x * k) for x, k in zip(origin, _frequencies(factors), strict=True)]
     return np.asarray(factors * (waves[0][:, None, None] * waves[1][:, None] * waves[2]))
 
 
-def _frequencies(factors: Complex) -> list[Float]:
+def _frequencies(factors: ComplexArray) -> list[FloatArray]:
     """The integers k along each axis."""
     n0, n1, n2 = factors.shape[-3:]
     return [np.arange(n0) - n0 // 2.0, np.arange(n1) - n1 // 2.0, np.arange(n2) * 1.0]
 
 
-def _densities(charge: Complex, scaled: Float) -> Float:
+def _densities(charge: ComplexArray, scaled: FloatArray) -> FloatArray:
     """Weighted charge density at each atom, shape (n_atoms,), up to a factor."""
     k = _frequencies(charge)
     weighted = charge / (1 + k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + k[2] ** 2)

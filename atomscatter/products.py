@@ -30,14 +30,11 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import ConfigError
 from atomscatter.structures import plane_spacings, reduced
 from atomscatter.wavelets import MAX_N, solid_harmonics
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 REACH = 7.5
 """Widths beyond which a wavelet counts as zero: there it is below 1e-9 of its largest value."""
@@ -95,7 +92,9 @@ class Products:
         n_fields = n_species * len(self.widths)
         return n_species * (n_fields + self.n * n_fields * (n_fields + 1) // 2)
 
-    def features(self, positions: Float, cell: Float, species: Int, n_species: int) -> Float:
+    def features(
+        self, positions: FloatArray, cell: FloatArray, species: IntArray, n_species: int
+    ) -> FloatArray:
         """Products of one periodic structure, per atom.
 
         Args:
@@ -109,7 +108,9 @@ class Products:
         """
         return products_of(self.fields(positions, cell, species, n_species), species)
 
-    def fields(self, positions: Float, cell: Float, species: Int, n_species: int) -> Float:
+    def fields(
+        self, positions: FloatArray, cell: FloatArray, species: IntArray, n_species: int
+    ) -> FloatArray:
         """U of the module's first equation, shape (n_species, n_widths, n*n, n_atoms)."""
         reach = REACH * max(self.widths)
         cell = reduced(cell)  # the fewest images
@@ -120,7 +121,7 @@ class Products:
         return np.ascontiguousarray(np.moveaxis(found, 0, -1))
 
 
-def products_of(fields: Float, species: Int) -> Float:
+def products_of(fields: FloatArray, species: IntArray) -> FloatArray:
     """Sums of the fields and of their products over the atoms of each species, per atom, shape (n_products,).
 
     Args:
@@ -142,7 +143,13 @@ def products_of(fields: Float, species: Int) -> Float:
 
 @nb.njit(cache=True)
 def _add_neighbours(
-    scaled: Float, cell: Float, images: Int, species: Int, widths: Float, n: int, out: Float
+    scaled: FloatArray,
+    cell: FloatArray,
+    images: IntArray,
+    species: IntArray,
+    widths: FloatArray,
+    n: int,
+    out: FloatArray,
 ) -> None:
     """Add the wavelets of all neighbours within reach: those among the images -images .. images of each atom
     that is the nearest along each axis."""
@@ -171,7 +178,7 @@ def _add_neighbours(
 
 
 @nb.njit(cache=True)
-def _add_wavelet(square: float, width: float, n: int, solid: Float, out: Float) -> None:
+def _add_wavelet(square: float, width: float, n: int, solid: FloatArray, out: FloatArray) -> None:
     """Add psi_wlm of a vector of length sqrt(square) and solid harmonics ``solid``, for all l, m."""
     t = square / (2 * width * width)
     radial = math.exp(-t)

@@ -16,6 +16,7 @@ from atomscatter.errors import DataError
 # Birch-Murnaghan curve over 5 % follows the anharmonicity that a parabola would fold into the modulus.
 STRAIN_WINDOW = 0.05
 _ROUNDING = 1e-9  # of strains, from volumes: a series that ends at the window belongs to it
+_DIGITS = 6  # of strains that are told apart
 MIN_POINTS = 5  # Birch-Murnaghan has four parameters
 
 
@@ -42,8 +43,8 @@ def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOf
         energies: of the same cells, eV (total), shape (n,).
 
     Raises:
-        DataError: shapes differ, values are not finite, fewer than five points lie in the window, or the
-            fitted curve has no minimum inside of it.
+        DataError: shapes differ, values are not finite, fewer than five different volumes lie in the window,
+            or the fitted curve has no minimum inside of it.
     """
     v, e = np.asarray(volumes, dtype=float), np.asarray(energies, dtype=float)
     if v.shape != e.shape or v.ndim != 1:
@@ -54,15 +55,25 @@ def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOf
         raise DataError("no points to fit an equation of state to")
     strain = (v / v[np.argmin(e)]) ** (1 / 3) - 1
     near = np.abs(strain) <= STRAIN_WINDOW + _ROUNDING
-    if np.count_nonzero(near) < MIN_POINTS:
+    n_volumes = len(np.unique(strain[near].round(_DIGITS)))
+    if n_volumes < MIN_POINTS:
         raise DataError(
-            f"{np.count_nonzero(near)} points lie within {100 * STRAIN_WINDOW:g} % of side-length strain "
-            f"of the lowest energy (at {v[np.argmin(e)]:.4g} A^3); a modulus needs {MIN_POINTS}"
+            f"a modulus needs {MIN_POINTS} different volumes within {100 * STRAIN_WINDOW:g} % of side-length "
+            f"strain of the lowest energy (at {v[np.argmin(e)]:.4g} A^3), not {n_volumes}{_beyond(v, e)}"
         )
     volume, energy, modulus = _birch_murnaghan(v[near], e[near])
     if not v[near].min() < volume < v[near].max() or modulus <= 0:
-        raise DataError("the energies have no minimum among the given volumes")
+        raise DataError(f"the energies have no minimum among the given volumes{_beyond(v, e)}")
     return EquationOfStateFit(volume, energy, modulus / GPa)
+
+
+def _beyond(volumes: NDArray[np.float64], energies: NDArray[np.float64]) -> str:
+    """Where to look for the minimum, if the lowest energy is that of the first or last volume."""
+    lowest, smallest, largest = volumes[np.argmin(energies)], volumes.min(), volumes.max()
+    if smallest == largest or smallest < lowest < largest:
+        return ""
+    end, wanted = ("smallest", "smaller") if lowest == smallest else ("largest", "larger")
+    return f"; the {end} volume has the lowest energy: add {wanted} ones"
 
 
 def _birch_murnaghan(

@@ -16,11 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from atomscatter.arrays import FloatArray, IntArray
 
 RIDGE = 1e-10
 """Added to the diagonal of the Gram matrix of unit columns: dependent columns then share their weight."""

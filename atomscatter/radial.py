@@ -7,12 +7,10 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray
 from atomscatter.errors import ConfigError, StructureError
 from atomscatter.structures import check_atoms, plane_spacings
-
-Float = NDArray[np.float64]
 
 MAX_PAIRS = 10_000_000
 """Pairs within the cutoff; each takes some dozen bytes for a moment."""
@@ -22,7 +20,7 @@ MAX_IMAGES = 30_000
 
 def radial_distribution(
     atoms: Atoms, *, cutoff: float = 8.0, width: float = 0.1
-) -> tuple[Float, dict[tuple[str, str], Float]]:
+) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
     """g(r) of each pair of elements: pairs found over those of an ideal gas of the same density.
 
     All periodic images count, so the cutoff may exceed half the cell.

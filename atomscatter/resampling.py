@@ -10,11 +10,9 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import IntArray
 from atomscatter.errors import ConfigError, FitError
-
-IntArray = NDArray[np.int64]
 
 
 def model_rng(root_seed: int, fold: int, index: int) -> np.random.Generator:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
 
+from atomscatter.arrays import ComplexArray, FloatArray, RealArray
 from atomscatter.channels import Channel, channel_species, channels_for
 from atomscatter.errors import ConfigError
 from atomscatter.fft import Shape, TransformCache
@@ -28,18 +28,15 @@ from atomscatter.labels import PRODUCTS, FeatureLabel, feature_labels, product_l
 from atomscatter.needed import Needed, needed
 from atomscatter.origin import from_origin, moving_origin
 from atomscatter.products import Products
+from atomscatter.structure_factors import structure_factors
 from atomscatter.structures import check_atoms
 from atomscatter.wavelets import MAX_N, filters
 
-Float = NDArray[np.float64]
-Complex = NDArray[np.complexfloating[Any, Any]]
-Real = NDArray[np.floating[Any]]
 Precision = Literal["single", "double"]
 Origin = Literal["atoms", "cell"]
 Shapes = list[list[Shape]]
 """Grids by scale and angular number."""
 
-_PAIRS_IN_MEMORY = 2**22  # complex numbers, 64 MiB
 _SECONDS_PER_FIELD, _SECONDS_PER_POINT = 1.5e-5, 2e-9  # for estimated_seconds; an AMD EPYC of 2026
 _SETTINGS = {"beta", "scales", "n", "powers", "channels", "grid", "precision", "origin", "products"}
 MAX_SCALES = 8
@@ -110,13 +107,13 @@ class Scattering:
         self._weights = np.array([[c.weight(s) for s in self.species] for c in self.channels])
         self._real: type[np.floating[Any]] = np.float32 if precision == "single" else np.float64
         self._complex = np.result_type(self._real, np.complex64)
-        self._field_weights: Real = self._weights.astype(self._real)
+        self._field_weights: RealArray = self._weights.astype(self._real)
         self._powers = np.array(self.powers)
         self._paper = self.powers == PAPER_POWERS
         self._transforms = TransformCache(batch=max(2 * self.n - 1, len(self.channels)), real=self._real)
         self._lock = threading.Lock()  # of work arrays and filters
         self._cell_key = b""
-        self._filters: list[Real] = []
+        self._filters: list[RealArray] = []
         self._silent: list[bool] = []  # scales whose band holds no frequency of the cell: features are 0
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -165,7 +162,8 @@ class Scattering:
     def config(self) -> dict[str, Any]:
         """Everything that decides the features, as plain JSON values.
 
-        ``products`` is only there where they are: earlier configurations and their hashes stay as they were.
+        ``products`` is only there where they are: a transform without any has the hash of one that has never
+        heard of them.
         """
         return {
             "beta": self.beta,
@@ -188,10 +186,9 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong.
 
-        One without ``origin`` is older than that setting: its grids stay in the cell. One without
-        ``products`` has none.
+        One without ``products`` has none.
         """
-        settings = {"origin": "cell", "products": None, **config}
+        settings = {"products": None, **config}
         unknown = set(settings) - _SETTINGS
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")
@@ -234,7 +231,9 @@ class Scattering:
         n_fields = (self.n_features - len(self._product_labels)) / len(self.powers)
         return n_fields * (_SECONDS_PER_FIELD + _SECONDS_PER_POINT * self.grid_points(atoms))
 
-    def features(self, atoms: Atoms, *, only: Needed | None = None, origin: Origin | None = None) -> Float:
+    def features(
+        self, atoms: Atoms, *, only: Needed | None = None, origin: Origin | None = None
+    ) -> FloatArray:
         """Features of one periodic structure, per atom, in the order of :attr:`labels`.
 
         Order 0: sum over atoms of f(Z)^q / N (equation 5). Order 1: integral over the cell of
@@ -272,7 +271,7 @@ class Scattering:
             features.append(self._at_atoms(self.products, atoms, wanted))
         return np.concatenate(features)
 
-    def _grids(self, lengths: Float) -> tuple[Shapes, Shapes]:
+    def _grids(self, lengths: FloatArray) -> tuple[Shapes, Shapes]:
         """Grids of first and second order for a cell with edges of these lengths."""
         sources = [
             [self.grid.first_points(lengths, self.beta, j1, l1) for l1 in range(self.n)]
@@ -291,7 +290,7 @@ class Scattering:
             [shape for scale in [*sources, *targets] for shape in scale], len(self.species) * max(fields)
         )
 
-    def _zeroth_order(self, atoms: Atoms) -> Float:
+    def _zeroth_order(self, atoms: Atoms) -> FloatArray:
         """Shape (channels, powers)."""
         symbols = np.array(atoms.get_chemical_symbols())
         counts = np.array([np.count_nonzero(symbols == s) for s in self.species], dtype=np.float64)
@@ -299,8 +298,8 @@ class Scattering:
         return np.asarray(np.einsum("s,csq->cq", counts, weights) / len(atoms))
 
     def _integrals(
-        self, density: Complex, sources: Shapes, targets: Shapes, volume_per_atom: float, wanted: Needed
-    ) -> tuple[Float, Float]:
+        self, density: ComplexArray, sources: Shapes, targets: Shapes, volume_per_atom: float, wanted: Needed
+    ) -> tuple[FloatArray, FloatArray]:
         """Features of orders 1 and 2 in the order of the labels; those that are not wanted are 0."""
         n_channels, n_powers = len(self.channels), len(self.powers)
         first = np.zeros((n_channels, self.scales, self.n, n_powers))
@@ -333,14 +332,14 @@ class Scattering:
 
     def _first_order(
         self,
-        density: Complex,
+        density: ComplexArray,
         shape: Shape,
         j1: int,
         l1: int,
         volume_per_atom: float,
         channels: Sequence[int],
         n_spectra: int,
-    ) -> tuple[Float, Complex]:
+    ) -> tuple[FloatArray, ComplexArray]:
         """Order-1 features of one (j1, l1) for some channels, shape (len(channels), powers), and the spectra
         of the moduli of the first ``n_spectra`` of them."""
         bank = self._filters[j1][l1 * l1 : (l1 + 1) ** 2]
@@ -365,13 +364,13 @@ class Scattering:
 
     def _second_order(
         self,
-        moduli: Sequence[Complex],
+        moduli: Sequence[ComplexArray],
         source: Shape,
         target: Shape,
         j2: int,
         l2: int,
         volume_per_atom: float,
-    ) -> Float:
+    ) -> FloatArray:
         """Order-2 features of one (j1, l1, j2, l2), shape (len(moduli), powers)."""
         bank = self._filters[j2]
         half0, half1 = bank.shape[1] // 2, bank.shape[2] // 2
@@ -388,11 +387,11 @@ class Scattering:
             features[i] = power_sums(fields, self._powers, self._paper, scale)
         return features
 
-    def _work_array(self, shape: tuple[int, ...]) -> Real:
+    def _work_array(self, shape: tuple[int, ...]) -> RealArray:
         """An array for passing use, always from the same memory (:meth:`_reserve`)."""
         return self._transforms.work[: math.prod(shape)].reshape(shape)
 
-    def _prepare_filters(self, cell: Float, lengths: Float) -> None:
+    def _prepare_filters(self, cell: FloatArray, lengths: FloatArray) -> None:
         """Filters of all scales for a cell; kept, because the structures of a path share their cell."""
         key = cell.tobytes()
         if key == self._cell_key:
@@ -407,44 +406,22 @@ class Scattering:
         self._silent = [not bank.any() for bank in self._filters]
         self._cell_key = key
 
-    def _density(self, atoms: Atoms, lengths: Float, origin: Origin) -> Complex:
+    def _density(self, atoms: Atoms, lengths: FloatArray, origin: Origin) -> ComplexArray:
         """Spectrum of the density of each species over the cell's volume, as seen from the grids' origin."""
         scaled = np.asarray(atoms.get_scaled_positions(wrap=True))
-        density = self._structure_factors(scaled, np.array(atoms.get_chemical_symbols()), lengths)
+        half = self.grid.half_band(lengths, self.beta, 0)
+        density = structure_factors(scaled, np.array(atoms.get_chemical_symbols()), self.species, half)
         if origin == "atoms":
             charge = np.tensordot(self._nuclear_charges, density, 1)
             density = from_origin(density, moving_origin(charge, scaled, atoms.numbers))
         return (density / float(atoms.get_volume())).astype(self._complex, copy=False)
 
-    def _at_atoms(self, products: Products, atoms: Atoms, wanted: Needed) -> Float:
+    def _at_atoms(self, products: Products, atoms: Atoms, wanted: Needed) -> FloatArray:
         """Products at the atoms, shape (n_products,); 0 where none is wanted."""
         if not wanted.products:
             return np.zeros(len(self._product_labels))
         species = np.searchsorted(self._nuclear_charges, atoms.numbers)
         return products.features(atoms.positions, atoms.cell.array, species, len(self.species))
-
-    def _structure_factors(self, scaled: Float, symbols: NDArray[np.str_], lengths: Float) -> Complex:
-        """Structure factors sum over atoms of exp(-i omega . R) of each species (equation B1, f = 1).
-
-        Shape (species, 2h+1, 2h+1, h+1) over the band of scale 0. The exponential factorises over the three
-        axes, so that one matrix product replaces atoms x frequencies exponentials.
-        """
-        half = self.grid.half_band(lengths, self.beta, 0)
-        tables = [
-            np.exp(-2j * np.pi * np.outer(np.arange(first, h + 1), scaled[:, axis]))
-            for axis, (first, h) in enumerate(((-half[0], half[0]), (-half[1], half[1]), (0, half[2])))
-        ]
-        box = tuple(len(t) for t in tables)
-        density = np.empty((len(self.species), *box), dtype=np.complex128)
-        block = max(1, _PAIRS_IN_MEMORY // (box[0] * box[1]))
-        for s, symbol in enumerate(self.species):
-            atoms = np.flatnonzero(symbols == symbol)
-            for start in range(0, max(1, len(atoms)), block):
-                e0, e1, e2 = (t[:, atoms[start : start + block]] for t in tables)
-                pairs = (e0[:, None, :] * e1[None, :, :]).reshape(box[0] * box[1], e0.shape[1])
-                part = (pairs @ e2.T).reshape(box)
-                density[s] = part if start == 0 else density[s] + part
-        return density
 
     def _check(self) -> None:
         if not (math.isfinite(self.beta) and 0.05 <= self.beta <= 10.0):

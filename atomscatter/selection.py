@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dtrtri
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.blocks import blocks, take
 from atomscatter.errors import FitError
 from atomscatter.greedy import GreedyPath, greedy_gram, greedy_rows
 from atomscatter.least_squares import qr_path, seminormal_weights
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

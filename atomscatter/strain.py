@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from atomscatter.arrays import FloatArray
 from atomscatter.errors import DataError
 
 STRAINS = tuple(np.linspace(-0.05, 0.05, 11).round(3).tolist())
@@ -37,6 +38,6 @@ def strained(atoms: Atoms, strains: ArrayLike = STRAINS) -> list[Atoms]:
     return copies
 
 
-def volumes_of(structures: Sequence[Atoms]) -> NDArray[np.float64]:
+def volumes_of(structures: Sequence[Atoms]) -> FloatArray:
     """Volumes of the cells, A^3, shape (n,)."""
     return np.array([atoms.get_volume() for atoms in structures])

@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray
 from atomscatter.channels import HEAVIEST
 from atomscatter.errors import StructureError
 
@@ -57,13 +58,13 @@ def _check_elements(numbers: NDArray[np.int_], species: Collection[str] | None) 
         raise StructureError(f"contains {', '.join(foreign)}; known elements are {', '.join(species)}")
 
 
-def _check_finite(positions: NDArray[np.float64]) -> None:
+def _check_finite(positions: FloatArray) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if bad.size:
         raise StructureError(f"position of atom {bad[0]} is not finite")
 
 
-def _check_cell(cell: NDArray[np.float64], periodic: NDArray[np.bool_], n_atoms: int) -> None:
+def _check_cell(cell: FloatArray, periodic: NDArray[np.bool_], n_atoms: int) -> None:
     if not np.isfinite(cell).all():
         raise StructureError("cell is not finite")
     if not periodic.all():
@@ -84,7 +85,7 @@ def _check_cell(cell: NDArray[np.float64], periodic: NDArray[np.bool_], n_atoms:
         )
 
 
-def _check_distances(positions: NDArray[np.float64], cell: NDArray[np.float64], cutoff: float) -> None:
+def _check_distances(positions: FloatArray, cell: FloatArray, cutoff: float) -> None:
     if cutoff <= 0:
         return
     heights = plane_spacings(cell)
@@ -102,12 +103,12 @@ def _check_distances(positions: NDArray[np.float64], cell: NDArray[np.float64], 
     _check_pairs(points @ cell, owners, len(positions), cutoff)
 
 
-def plane_spacings(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def plane_spacings(cell: FloatArray) -> FloatArray:
     """Distances between opposite faces, shape (3,), Angstrom."""
     return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))
 
 
-def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def reduced(cell: FloatArray) -> FloatArray:
     """Shortest vectors of the same lattice, in rows, Angstrom; StructureError if they cannot be found."""
     try:
         return np.array(minkowski_reduce(cell)[0], dtype=np.float64)
@@ -115,9 +116,7 @@ def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
         raise StructureError("cell is too skewed to be reduced") from error
 
 
-def _with_images(
-    scaled: NDArray[np.float64], margin: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _with_images(scaled: FloatArray, margin: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """The atoms and those periodic images that lie within ``margin`` (in cells) of the cell.
 
     Returns:
@@ -138,7 +137,7 @@ def _with_images(
     return points, owners
 
 
-def _check_pairs(points: NDArray[np.float64], owners: NDArray[np.intp], n_atoms: int, cutoff: float) -> None:
+def _check_pairs(points: FloatArray, owners: NDArray[np.intp], n_atoms: int, cutoff: float) -> None:
     from scipy.spatial import cKDTree  # only here: it loads half of SciPy
 
     # Nearest neighbours, not all pairs: a thousand atoms in one place have half a million of those.

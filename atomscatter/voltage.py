@@ -18,9 +18,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from atomscatter.arrays import FloatArray
 from atomscatter.errors import DataError
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class VoltageCurve:
         on_hull: which of the given structures are corners, shape (n_structures,).
     """
 
-    x: Float
-    voltage: Float
+    x: FloatArray
+    voltage: FloatArray
     on_hull: NDArray[np.bool_]
 
 
@@ -81,7 +80,9 @@ def voltage_curve(x: ArrayLike, formation_energies: ArrayLike) -> VoltageCurve:
     return VoltageCurve(ends, -np.diff(levels) / np.diff(ends), on_hull)
 
 
-def average_voltages(energies: Mapping[float, Sequence[float]], metal: float) -> tuple[Float, Float, Float]:
+def average_voltages(
+    energies: Mapping[float, Sequence[float]], metal: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Average voltage of lithiation from the smallest content to each larger one (equation C1).
 
         V(x) = -[E(x) - E(x0) - (x - x0) E(metal)] / (x - x0)        (volt, charge 1)

@@ -15,16 +15,15 @@ import math
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from atomscatter.arrays import FloatArray, IntArray
 
 MAX_N = 4
 """Largest principal number n: solid harmonics are written out up to l = 3."""
 
 
 @nb.njit(cache=True)
-def solid_harmonics(x: float, y: float, z: float, n: int, out: Float) -> None:
+def solid_harmonics(x: float, y: float, z: float, n: int, out: FloatArray) -> None:
     """Write S_lm(x, y, z) for all l < n into out, l-major: n*n values."""
     out[0] = 1.0
     if n > 1:
@@ -50,7 +49,7 @@ def solid_harmonics(x: float, y: float, z: float, n: int, out: Float) -> None:
 
 @nb.njit(cache=True)
 def _fill(
-    reciprocal: Float, half: NDArray[np.int64], width: float, n: int, cutoff: float, out: Float
+    reciprocal: FloatArray, half: IntArray, width: float, n: int, cutoff: float, out: FloatArray
 ) -> None:
     solid = np.empty(n * n)
     for i in range(2 * half[0] + 1):
@@ -73,8 +72,8 @@ def _fill(
 
 
 def filters(
-    reciprocal: Float, half: NDArray[np.int64], beta: float, scale: int, n: int, cutoff: float
-) -> Float:
+    reciprocal: FloatArray, half: IntArray, beta: float, scale: int, n: int, cutoff: float
+) -> FloatArray:
     """All filters of one scale on a half box of reciprocal lattice vectors.
 
     Args:

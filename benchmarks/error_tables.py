@@ -11,7 +11,7 @@ from peer_fits import Sets
 
 from atomscatter.ensemble import Ensemble
 from service.evaluation import barrier_errors, bulk_moduli, errors_of, modulus_errors
-from service.report import errors_json, property_json
+from service.tables import errors_json, property_json
 from service.training import TrainingData
 
 ENERGY_COLUMNS = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.demo_data import LABELS_NOTE, PARENTS_NOTE
-from service.report import markdown_table, plus_minus
+from service.tables import markdown_table, plus_minus
 
 VARIANTS = {
     "default": "The package's default",

@@ -19,7 +19,7 @@ from service.evaluation import (
     errors_of,
     parents_held_out,
 )
-from service.report import plain
+from service.result_files import plain
 from service.training import TrainingReport
 
 MEV = 1000.0

@@ -36,9 +36,10 @@ from service.demo_data import REFERENCE_ENERGIES
 from service.evaluation import evaluate
 from service.feature_store import FeatureStore
 from service.logs import configure_logging
+from service.model_directory import save_model
 from service.progress import increments, progress
 from service.reading import LabelledStructure, read_structures
-from service.report import save_model, write_text
+from service.result_files import write_text
 from service.training import FitSettings, TrainingData, joined_hash, training_data
 from workers.featurize import featurize
 from workers.train import train_on

@@ -26,7 +26,7 @@ from fit_500 import synthetic
 from atomscatter.gram import packed_bytes, weighted_grams
 from atomscatter.resampling import path_folds
 from atomscatter.scattering import Scattering
-from cli.inputs import elements_of, scattering_for
+from cli.inputs import elements_of
 from service import defaults
 from service.chunks import ChunkWriter, chunk_name
 from service.copies import with_translated_copies
@@ -130,7 +130,7 @@ def measure_reading(folder, count=1500):
     spool = read(file)
     seconds["read, check, spool"] = (time.process_time() - began) / count
     began = time.process_time()
-    scattering = scattering_for(elements_of(spool), None)
+    scattering = Scattering.for_species(elements_of(spool))
     seconds["elements"] = (time.process_time() - began) / count
     rows = Repeated(with_translated_copies(spool), 20_000)
     FeatureStore.create(folder / "first", rows[:1], scattering)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.models import Force, load_model, require_new_model
 
 
 def extend(
@@ -25,6 +26,7 @@ def extend(
         typer.Option(help="Directory or URL of a feature store with new paths.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Directory to write the extended model to.", show_default=False)],
+    force: Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -32,16 +34,16 @@ def extend(
 
     Models that draw a new path keep their features and get new weights; the others stay as they are.
     """
-    from atomscatter.ensemble import Ensemble
     from service.evaluation import MEV
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
-    from service.report import plus_minus, replace_model, require_model_place
+    from service.model_directory import replace_model
+    from service.tables import plus_minus
     from workers.extend import extend as run
 
     configure_logging(options.verbosity(quiet, verbose))
-    require_model_place(out)
-    ensemble = Ensemble.load(model)
+    require_new_model("--out", out, force)
+    ensemble = load_model(model)
     known, further = ([FeatureStore.open(path) for path in paths] for paths in (store, new))
     extended, changed = run(ensemble, known, further)
     replace_model(extended, out)

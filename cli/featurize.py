@@ -93,16 +93,17 @@ def featurize(
     configure_logging(options.verbosity(quiet, verbose))
     settings = read_settings(Settings)
     reading = ReadingOptions(path_key, path_per_file, energy_key, vacuum, skip_bad)
+    transform = read_config(config)
     found = read_inputs(
         data,
         reading,
         need_energy=not without_energies,
-        scattering=scattering_for(["H"], config, products=False),  # its grids, which no element changes
-        any_element=config is None or read_config(config).species is None,
+        scattering=scattering_for(["H"], transform, products=False),  # its grids, which no element changes
+        any_element=transform.species is None,
         unique=True,
     )
     structures = with_steps(found, steps)
-    scattering = scattering_for(elements_of(structures), config, products)
+    scattering = scattering_for(elements_of(structures), transform, products)
     rows = with_translated_copies(structures, copies)
     with progress("Features", len(rows)) as advance:
         run(

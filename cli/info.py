@@ -10,13 +10,16 @@ import typer
 
 from atomscatter.errors import DataError
 from cli import options
+from cli.models import model_directory
 
 
 def info(
     path: Annotated[
         str,
         typer.Argument(
-            help="Directory of a feature store or a model, or URL of a store.", show_default=False
+            help="Directory of a feature store or a model, URL of a store, or the word embedded: the model "
+            "of Li and Si.",
+            show_default=False,
         ),
     ],
     as_json: options.AsJson = False,
@@ -25,10 +28,11 @@ def info(
     from rich.table import Table
 
     from atomscatter.model_files import CARD_FILE
-    from service.report import plain, terminal
+    from service.result_files import plain
     from service.storage import is_url
+    from service.tables import terminal
 
-    directory = Path(path)
+    directory = model_directory(path)
     if not (is_url(path) or directory.is_dir()):
         raise DataError(f"{path}: no such directory")
     is_model = not is_url(path) and (directory / CARD_FILE).exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from atomscatter.errors import ConfigError, DataError
 
@@ -125,45 +125,22 @@ class TransformFile(BaseModel):
     products: bool | dict[str, Any] = True
     species: list[str] | None = None
 
-
-def scattering_for(
-    elements: Collection[str], config_file: Path | None, products: bool | None = None
-) -> Scattering:
-    """The transform for a data set: defaults changed by a configuration file, channels for its elements.
-
-    Args:
-        elements: those of the data set, if the file does not name its species.
-        config_file: TOML or JSON, see :func:`read_config`.
-        products: whether there are products at the atoms; None: as the file says.
-
-    Raises:
-        ConfigError: the file cannot be read or used.
-    """
-    from atomscatter.scattering import Scattering
-
-    if config_file is None:
-        return Scattering.for_species(elements, products=products is not False)
-    settings = read_config(config_file).model_dump(exclude_none=True)
-    if products is False or (products and settings["products"] is False):
-        settings["products"] = products
-    species = settings.pop("species", None) or elements
-    try:
-        return Scattering.from_config(Scattering.for_species(species, products=None).config | settings)
-    except ConfigError as error:
-        raise ConfigError(f"{config_file}: {error}") from error
+    _file: Path | None = PrivateAttr(None)  # for messages
 
 
-def read_config(path: Path) -> TransformFile:
+def read_config(path: Path | None) -> TransformFile:
     """A TOML or JSON file with the keys beta, scales, n, powers, grid, precision, origin, products,
-    species.
+    species; None: what a file without any key says.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value in it is wrong; the message names both.
     """
+    if path is None:
+        return TransformFile()
     try:
         text = path.read_text(encoding="utf-8")
         config = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        return TransformFile.model_validate(config)
+        found = TransformFile.model_validate(config)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()]
         raise ConfigError(f"{path}: {'; '.join(problems)}") from error
@@ -171,6 +148,35 @@ def read_config(path: Path) -> TransformFile:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # of JSON, TOML and of text that is not UTF-8
         raise ConfigError(f"{path}: {error}") from error
+    found._file = path
+    return found
+
+
+def scattering_for(
+    elements: Collection[str], config: TransformFile, products: bool | None = None
+) -> Scattering:
+    """The transform for a data set: defaults changed by a configuration file, channels for its elements.
+
+    Args:
+        elements: those of the data set, if the file does not name its species.
+        config: see :func:`read_config`.
+        products: whether there are products at the atoms; None: as the file says.
+
+    Raises:
+        ConfigError: the settings cannot be used.
+    """
+    from atomscatter.scattering import Scattering
+
+    settings = config.model_dump(exclude_none=True)
+    if products is False or (products and settings["products"] is False):
+        settings["products"] = products
+    species = settings.pop("species", None) or elements
+    try:
+        return Scattering.from_config(Scattering.for_species(species, products=None).config | settings)
+    except ConfigError as error:
+        if config._file is None:
+            raise
+        raise ConfigError(f"{config._file}: {error}") from error
 
 
 def elements_of(structures: Iterable[LabelledStructure]) -> set[str]:

@@ -33,7 +33,7 @@ def show_all(
     if as_json:
         typer.echo(json.dumps([as_mapping(job) for job in jobs], allow_nan=False))
         return
-    from service.report import rich_table, terminal
+    from service.tables import rich_table, terminal
 
     rows = [
         [job.id, job.type, job.state, f"{job.done}/{job.total} {job.unit}" if job.total else "", job.created]

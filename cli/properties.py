@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atomscatter.errors import ConfigError
+from atomscatter.errors import ConfigError, DataError
 from cli import options
 from cli.inputs import ReadingOptions, read_inputs
+from cli.models import Model, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from atomscatter.ensemble import Ensemble, Prediction
     from service.property_files import Columns
 
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model", help="Directory of the model. Default: the embedded one (Li, Si).", show_default=False
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; eV, Angstrom, GPa, V.")]
 Output = Annotated[
     Path | None,
@@ -68,6 +63,7 @@ def bulk_modulus(
     from service import properties
     from service.property_files import energy_volume
 
+    _require_folder(output)
     ensemble, found = _inputs(structures, model, quiet, verbose)
     series = strained(found[0], np.linspace(-strain, strain, steps)) if len(found) == 1 else found
     result = properties.bulk_modulus(series, _predict(ensemble, series))
@@ -82,6 +78,14 @@ def bulk_modulus(
 def barrier(
     structures: options.Structures,
     model: Model = None,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            help="Take the last so many structures: of a NEB's trajectory, the last band. Default: all.",
+            min=2,
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     output: Output = None,
     quiet: options.Quiet = False,
@@ -89,15 +93,29 @@ def barrier(
 ) -> None:
     """Migration barrier (eV): highest minus lowest energy of the ordered images of one path, as of a NEB.
 
+    The forward barrier is highest minus first, the backward barrier highest minus last.
     The files of a directory are images in the order of their names, 2 before 10.
     Of each folder of a VASP calculation, CONTCAR is read, or POSCAR where there is none.
     """
     from service import properties
     from service.property_files import migration_profile
 
+    _require_folder(output)
     ensemble, images = _inputs(structures, model, quiet, verbose, of_a_path=True)
+    if last is not None:
+        if last > len(images):
+            raise ConfigError(f"--last {last}: there are {len(images)} structures")
+        images = images[-last:]
+    if length := properties.band_length(images):  # said before hundreds of images are predicted
+        raise DataError(f"{properties.several_bands(length, len(images))} (--last {length})")
     result = properties.migration_barrier(images, _predict(ensemble, images))
-    summary = f"Migration barrier {result.barrier:.3f} ± {result.barrier_spread:.3f} eV"
+    summary = (
+        f"Migration barrier {result.barrier:.3f} ± {result.barrier_spread:.3f} eV (highest minus lowest)\n"
+        f"Forward {result.forward_barrier:.3f} ± {result.forward_barrier_spread:.3f} eV (minus first), "
+        f"backward {result.backward_barrier:.3f} ± {result.backward_barrier_spread:.3f} eV (minus last)"
+    )
+    if result.warning:
+        summary += f"\nWarning: {result.warning}."
     _report(summary, asdict(result), migration_profile(result), "barrier", as_json, output)
 
 
@@ -115,6 +133,7 @@ def voltage(
     from service import properties
     from service.property_files import voltage_steps
 
+    _require_folder(output)
     atomic_number(ion)
     ensemble, found = _inputs(structures, model, quiet, verbose)
     result = properties.voltages(found, _predict(ensemble, found), ion)
@@ -141,6 +160,7 @@ def rdf(
     from service.logs import configure_logging
     from service.property_files import radial_functions
 
+    _require_folder(output)
     configure_logging(options.verbosity(quiet, verbose))
     found = read_inputs(structures, ReadingOptions(), need_energy=False)
     if len(found) != 1:
@@ -154,16 +174,20 @@ def rdf(
     )
 
 
+def _require_folder(output: Path | None) -> None:
+    """Refuse what looks like the name of a file."""
+    if output is not None and (output.is_file() or output.suffix.lower() in (".csv", ".json", ".png")):
+        raise ConfigError(f"--output {output}: is the directory for a CSV file and a plot, not a file")
+
+
 def _inputs(
     paths: Sequence[Path], model: Path | None, quiet: bool, verbose: bool, of_a_path: bool = False
 ) -> tuple[Ensemble, list[Atoms]]:
-    from atomscatter.ensemble import Ensemble
-    from service.default_model import embedded_model
     from service.logs import configure_logging
     from service.reading import images_of
 
     configure_logging(options.verbosity(quiet, verbose))
-    ensemble = Ensemble.load(model or embedded_model())
+    ensemble = load_model(model)
     files = images_of(paths) if of_a_path else paths
     found = read_inputs(files, ReadingOptions(), need_energy=False, scattering=ensemble.scattering)
     return ensemble, [s.atoms for s in found]
@@ -186,7 +210,8 @@ def _report(
     summary: str, values: dict[str, Any], columns: Columns, name: str, as_json: bool, output: Path | None
 ) -> None:
     from service.property_files import write
-    from service.report import plain, rich_table, terminal
+    from service.result_files import plain
+    from service.tables import rich_table, terminal
 
     if output is not None:
         write(columns, output, name)
@@ -197,6 +222,6 @@ def _report(
     terminal().print(rich_table(name.replace("_", " "), headers, columns.text_rows()))
     typer.echo(summary)
     if n := columns.n_extrapolating:
-        typer.echo(f"{n} of these structures are unlike the training data: errors may exceed the spread.")
+        typer.echo(f"Structures unlike the training data: {n}; errors may exceed the spread.")
     if output is not None:
         typer.echo(f"Written to {output}: {name}.csv, {name}.png")

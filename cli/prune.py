@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.models import Force, load_model, require_new_model
 
 
 def prune(
@@ -30,6 +31,7 @@ def prune(
         float,
         typer.Option(help="Largest rise of the RMSE on held-out paths, as a share (0.02: 2 %).", min=0),
     ] = 0.02,
+    force: Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -38,17 +40,16 @@ def prune(
     The kept features' weights are fitted to what the model predicts from all of them; uncertainties are kept.
     Held-out paths have a part in what is kept: errors of structures unlike them, as of few paths, rise more.
     """
-    from atomscatter.ensemble import Ensemble
     from service.evaluation import MEV
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
+    from service.model_directory import replace_model
     from service.pruning import Pruning
-    from service.report import replace_model, require_model_place
     from service.training import training_data
 
     configure_logging(options.verbosity(quiet, verbose))
-    require_model_place(out)
-    ensemble = Ensemble.load(model)
+    require_new_model("--out", out, force)
+    ensemble = load_model(model)
     pruning = Pruning(ensemble, training_data([FeatureStore.open(path) for path in store]))
     size = pruning.smallest(features=features, max_rise=max_rise)
     pruned = pruning.model(size)

@@ -46,7 +46,7 @@ def serve(
     """Serve predictions over HTTP, and a page at /; further settings: ATOMSCATTER_... or atomscatter.toml."""
     from api.server import run
     from atomscatter.ensemble import Ensemble
-    from service.default_model import embedded_model
+    from cli.models import model_directory
     from service.logs import configure_logging
     from service.settings import ServeSettings, read_settings
 
@@ -54,9 +54,8 @@ def serve(
     as_json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
     configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
     # What is wrong with the model or the state directory is said now, before anything starts.
-    if settings.model == Path("embedded") and not settings.model.exists():
-        settings = settings.model_copy(update={"model": embedded_model()})
     if settings.model is not None:
+        settings = settings.model_copy(update={"model": model_directory(settings.model)})
         _ = Ensemble.load(settings.model).scattering
     else:
         _require_active_model(settings.state)

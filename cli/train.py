@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.models import Force, require_new_model
 from service import defaults
 
 
@@ -84,6 +85,7 @@ def train(
         ),
     ] = defaults.PRODUCTS,
     references: options.References = None,
+    force: Force = False,
     workers: options.Workers = None,
     address: options.Address = None,
     quiet: options.Quiet = False,
@@ -96,9 +98,10 @@ def train(
     """
     from service.feature_store import FeatureStore
     from service.logs import configure_logging
+    from service.model_directory import save_model
     from service.progress import increments, progress
-    from service.report import fold_table, require_model_place, save_model, terminal
     from service.settings import Settings, read_settings
+    from service.tables import fold_table, terminal
     from service.training import FitSettings, training_data
     from workers.train import train_on
 
@@ -117,7 +120,7 @@ def train(
         channel_share=channel_share,
         products=products,
     )
-    require_model_place(model)
+    require_new_model("--model", model, force)
     data = training_data([FeatureStore.open(path) for path in store])
     with progress("Training", fit.folds * fit.models_per_fold, "models") as advance:
         ensemble, report = train_on(

@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from atomscatter.errors import ConfigError
 
 SCOPES = ("predict", "jobs")
@@ -39,43 +41,78 @@ def new_key(name: str, scopes: Collection[str]) -> tuple[str, str]:
 
 
 class ApiKeys:
-    """The keys of a file.
+    """The keys of a file, as it is now: a key whose line is gone is refused from then on.
 
-    Raises ConfigError, naming the line, when the file cannot be read, a line is not of the form above, or a
-    name or a key is there twice.
+    While the file cannot be read any more, or has a line that cannot be used, the keys of before stay valid,
+    and the log says so once: a slip of an editor locks nobody out. So deleting the file revokes no key; an
+    empty one revokes all.
+
+    Raises ConfigError, naming the line, when the file cannot be read at first, a line is not of the form
+    above, or a name or a key is there twice.
     """
 
     def __init__(self, path: Path) -> None:
-        self._keys: dict[str, ApiKey] = {}
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is no UTF-8 text") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and not line.startswith("#"):
-                self._add(line, f"{path}, line {number}")
+        self._path = path
+        self._content = _content(path)
+        self._keys = _parsed(self._content, path)
 
     def find(self, key: str) -> ApiKey | None:
         """The key, or None when it is unknown. (A look-up by hash tells nothing by its time.)"""
+        self._look()
         return self._keys.get(_hash(key))
 
-    def _add(self, line: str, place: str) -> None:
+    def _look(self) -> None:
+        """Take over what has changed in the file."""
+        # All of it, which is a matter of microseconds: neither size nor time tell every change.
+        content = _content(self._path)
+        if content == self._content:
+            return
+        self._content = content  # a bad one, too: it is looked at, and told of, once
         try:
-            name, scopes, digest = line.split()
-        except ValueError as error:
-            raise ConfigError(f"{place}: not of the form 'name scopes {_PREFIX}<hex>'") from error
-        named = frozenset(scopes.split(","))
-        if not named <= set(SCOPES):
-            raise ConfigError(f"{place}: scopes are {' and '.join(SCOPES)}, not {scopes}")
-        if not _DIGEST.fullmatch(digest):
-            raise ConfigError(f"{place}: the key is not {_PREFIX} and 64 digits of 0-9a-f")
-        if name in {key.name for key in self._keys.values()}:
-            raise ConfigError(f"{place}: there is another key of the name {name}")
-        if (hashed := digest.removeprefix(_PREFIX)) in self._keys:
-            raise ConfigError(f"{place}: {self._keys[hashed].name} has the same key")
-        self._keys[hashed] = ApiKey(name, named)
+            self._keys = _parsed(content, self._path)
+            structlog.get_logger().info("the API keys were read again", keys=len(self._keys))
+        except ConfigError as error:
+            structlog.get_logger().error("the API keys of before stay valid", reason=str(error))
+
+
+def _content(path: Path) -> bytes | str:
+    """Of a file, or why it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _parsed(content: bytes | str, path: Path) -> dict[str, ApiKey]:
+    """Hash -> key. Raises ConfigError that names the line, or says why there is no content."""
+    if isinstance(content, str):
+        raise ConfigError(f"{path}: {content}")
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no UTF-8 text") from error
+    keys: dict[str, ApiKey] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.startswith("#"):
+            _add(line, f"{path}, line {number}", keys)
+    return keys
+
+
+def _add(line: str, place: str, keys: dict[str, ApiKey]) -> None:
+    try:
+        name, scopes, digest = line.split()
+    except ValueError as error:
+        raise ConfigError(f"{place}: not of the form 'name scopes {_PREFIX}<hex>'") from error
+    named = frozenset(scopes.split(","))
+    if not named <= set(SCOPES):
+        raise ConfigError(f"{place}: scopes are {' and '.join(SCOPES)}, not {scopes}")
+    if not _DIGEST.fullmatch(digest):
+        raise ConfigError(f"{place}: the key is not {_PREFIX} and 64 digits of 0-9a-f")
+    if name in {key.name for key in keys.values()}:
+        raise ConfigError(f"{place}: there is another key of the name {name}")
+    if (hashed := digest.removeprefix(_PREFIX)) in keys:
+        raise ConfigError(f"{place}: {keys[hashed].name} has the same key")
+    keys[hashed] = ApiKey(name, named)
 
 
 def _hash(key: str) -> str:

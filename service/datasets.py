@@ -24,6 +24,7 @@ import structlog
 from ase.data import chemical_symbols
 
 from atomscatter.errors import AtomscatterError, DataError
+from service.deletion import delete_directory
 from service.disk import room_checked
 from service.reading import BadStructure, iterate_structures
 from service.spool import StructureSpool
@@ -225,6 +226,19 @@ class DatasetStore:
         except (ValueError, TypeError, KeyError) as error:  # no JSON, or another one
             reason = f"{_DESCRIPTION} cannot be read ({type(error).__name__}: {error})"
             raise _damaged(dataset_id, reason) from error
+
+    def delete(self, dataset_id: str) -> None:
+        """Delete a data set, also a damaged one. Whether a job needs it is for the caller to know.
+
+        Raises:
+            UnknownIdError: there is no such data set.
+            StoreError: it cannot be deleted, and is still there.
+        """
+        target = self.root / dataset_id
+        if not _ID.fullmatch(dataset_id) or not target.is_dir():
+            raise UnknownIdError(f"there is no data set {dataset_id}")
+        with room_checked(target):
+            delete_directory(target)
 
     def all(self) -> list[Dataset]:
         """All data sets that can be read, the newest first; the log names the others."""

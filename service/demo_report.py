@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from atomscatter.ensemble import Ensemble
-from service import plots, report
+from service import plots
 from service.demo_data import LABELS, LABELS_NOTE, PARENTS_NOTE
 from service.evaluation import (
     MEV,
@@ -23,6 +23,19 @@ from service.evaluation import (
     bulk_moduli,
     errors_of,
     modulus_errors,
+)
+from service.model_card import CardExtras, card_json, card_markdown, read_card
+from service.model_directory import training_plots
+from service.result_files import write_csv, write_extxyz, write_json, write_text
+from service.tables import (
+    ERROR_HEADERS,
+    PROPERTY_HEADERS,
+    error_rows,
+    errors_json,
+    markdown_table,
+    property_json,
+    property_rows,
+    rich_table,
 )
 from service.training import TrainingReport
 
@@ -86,7 +99,7 @@ def write_results(
 
 def write_timings(directory: Path, seconds: Mapping[str, float]) -> None:
     """Write the wall time of each stage."""
-    report.write_json(directory / "timings.json", {"unit": "s", "stages": seconds})
+    write_json(directory / "timings.json", {"unit": "s", "stages": seconds})
 
 
 def write_predictions(stem: Path, ensemble: Ensemble, part: Evaluated) -> None:
@@ -108,12 +121,12 @@ def write_predictions(stem: Path, ensemble: Ensemble, part: Evaluated) -> None:
     }
     if part.test_fold is not None:
         columns["predicted by fold"] = part.test_fold
-    report.write_csv(stem.with_suffix(".csv"), columns)
+    write_csv(stem.with_suffix(".csv"), columns)
     infos = (
         {"uncertainty_per_atom": float(u), "extrapolation_score": float(s), "reference_energy": float(e)}
         for u, s, e in zip(part.uncertainty, part.scores, part.energies * part.n_atoms, strict=True)
     )
-    report.write_extxyz(stem.with_suffix(".extxyz"), atoms, (part.predicted * part.n_atoms).tolist(), infos)
+    write_extxyz(stem.with_suffix(".extxyz"), atoms, (part.predicted * part.n_atoms).tolist(), infos)
 
 
 def _write_plots(
@@ -125,7 +138,7 @@ def _write_plots(
     moduli: Moduli,
 ) -> None:
     colours = plots.Colours(np.array(paths.info("alpha"), dtype=float), "lithium content α")
-    report.training_plots(training, directory, colours)
+    training_plots(training, directory, colours)
     curves = [
         plots.EnergyVolume(float(s.info("alpha")[0]), s.volumes / s.n_atoms, s.energies, s.folds)
         for s in strains
@@ -143,26 +156,26 @@ def _write_plots(
 
 
 def _write_tables(directory: Path, result: DemoResult) -> None:
-    extras = report.CardExtras(NOTES, result.errors, result.properties, LABELS)
-    card = report.read_card(directory / "model")
-    report.write_json(directory / "model_card.json", report.card_json(card, extras))
-    report.write_text(directory / "model_card.md", report.card_markdown(card, extras))
+    extras = CardExtras(NOTES, result.errors, result.properties, LABELS)
+    card = read_card(directory / "model")
+    write_json(directory / "model_card.json", card_json(card, extras))
+    write_text(directory / "model_card.md", card_markdown(card, extras))
     table = {
         "model": result.model_id,
         "labels": LABELS,
         "features_per_model": result.n_selected,
-        "energies": [report.errors_json(e) for e in result.errors],
-        "properties": [report.property_json(p) for p in result.properties],
+        "energies": [errors_json(e) for e in result.errors],
+        "properties": [property_json(p) for p in result.properties],
         "notes": NOTES,
     }
-    report.write_json(directory / "table.json", table)
+    write_json(directory / "table.json", table)
     parts = [
-        report.markdown_table(report.ERROR_HEADERS, report.error_rows(result.errors)),
-        report.markdown_table(report.PROPERTY_HEADERS, report.property_rows(result.properties)),
+        markdown_table(ERROR_HEADERS, error_rows(result.errors)),
+        markdown_table(PROPERTY_HEADERS, property_rows(result.properties)),
         f"Features per model (M*): {result.n_selected:.0f} on average. Model {result.model_id}.\n",
         *(f"{note}\n" for note in NOTES),
     ]
-    report.write_text(directory / "table.md", "\n".join(parts))
+    write_text(directory / "table.md", "\n".join(parts))
 
 
 def print_result(console: Console, result: DemoResult) -> None:
@@ -170,8 +183,8 @@ def print_result(console: Console, result: DemoResult) -> None:
     directory = result.directory
     title = f"Errors, labels: {LABELS}"
     console.print()
-    console.print(report.rich_table(title, report.ERROR_HEADERS, report.error_rows(result.errors)))
-    console.print(report.rich_table("", report.PROPERTY_HEADERS, report.property_rows(result.properties)))
+    console.print(rich_table(title, ERROR_HEADERS, error_rows(result.errors)))
+    console.print(rich_table("", PROPERTY_HEADERS, property_rows(result.properties)))
     failed = sum(p.failed for p in result.properties)
     if failed:
         console.print(

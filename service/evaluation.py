@@ -7,16 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import DataError
 from atomscatter.metrics import mae, rmse
 from atomscatter.properties import barrier, bulk_modulus
 from service.reading import LabelledStructure, naming
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 MEV = 1000.0  # meV in an eV
 _ROWS = 256  # structures whose features are in memory at a time
@@ -27,29 +24,29 @@ class Evaluated:
     """Labelled structures with what the models say about them; energies in eV/atom."""
 
     structures: Sequence[LabelledStructure]
-    folds: Float
+    folds: FloatArray
     """Mean over the models of each fold, shape (n_folds, n)."""
-    predicted: Float
+    predicted: FloatArray
     """Shape (n,)."""
-    uncertainty: Float
+    uncertainty: FloatArray
     """Standard deviation over the models, shape (n,)."""
-    scores: Float
+    scores: FloatArray
     """Extrapolation scores, shape (n,); above 1 is extrapolation."""
-    test_fold: Int | None = None
+    test_fold: IntArray | None = None
     """The fold whose models made the prediction, shape (n,); None where all models did."""
 
     @property
-    def n_atoms(self) -> Int:
+    def n_atoms(self) -> IntArray:
         """Shape (n,)."""
         return np.array([len(s.atoms) for s in self.structures])
 
     @property
-    def energies(self) -> Float:
+    def energies(self) -> FloatArray:
         """Reference energies, shape (n,), eV/atom."""
         return np.array([s.energy for s in self.structures], dtype=float) / self.n_atoms
 
     @property
-    def volumes(self) -> Float:
+    def volumes(self) -> FloatArray:
         """Shape (n,), A^3 (of the cell)."""
         return np.array([s.atoms.get_volume() for s in self.structures])
 
@@ -83,15 +80,15 @@ class Errors:
 
     name: str
     n: int
-    rmse: Float
+    rmse: FloatArray
     """Shape (n_folds,)."""
-    mae: Float
+    mae: FloatArray
     """Shape (n_folds,)."""
     extrapolating: float
     """Share of the structures that are flagged, 0 .. 1."""
     part: bool = False
     """Whether the set is a part of the one before."""
-    held_out_rmse: Float | None = None
+    held_out_rmse: FloatArray | None = None
     """Of structures with a parent, by the fold that did not train on it, shape (folds with any,)."""
 
 
@@ -102,7 +99,7 @@ class PropertyErrors:
     name: str
     unit: str
     n: int
-    mae: Float
+    mae: FloatArray
     """Shape (n_folds,); NaN for a fold that has no value at all."""
     averaged: float
     """Of the averaged model, NaN if it has no value at all."""
@@ -110,7 +107,7 @@ class PropertyErrors:
     """Pairs of fold and structure without a value."""
 
 
-def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], features: Float) -> Evaluated:
+def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], features: FloatArray) -> Evaluated:
     """Predict structures with all models.
 
     Args:
@@ -122,7 +119,7 @@ def evaluate(ensemble: Ensemble, structures: Sequence[LabelledStructure], featur
 
 
 def evaluate_blocks(
-    ensemble: Ensemble, structures: Sequence[LabelledStructure], blocks: Iterable[Float]
+    ensemble: Ensemble, structures: Sequence[LabelledStructure], blocks: Iterable[FloatArray]
 ) -> Evaluated:
     """As :func:`evaluate`, with the features in blocks: all those of a million structures fill no memory.
 
@@ -155,7 +152,7 @@ def blocks_of_rows(n: int) -> Iterator[slice]:
 
 def needed_features(
     ensemble: Ensemble, structures: Sequence[LabelledStructure], on_progress: Callable[[int], None]
-) -> Iterator[Float]:
+) -> Iterator[FloatArray]:
     """Features that a model needs, computed here, in the blocks of :func:`evaluate_blocks`.
 
     Args:
@@ -199,7 +196,7 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
 
 
 def evaluate_held_out(
-    ensemble: Ensemble, structures: Sequence[LabelledStructure], features: Float, test_fold: Int
+    ensemble: Ensemble, structures: Sequence[LabelledStructure], features: FloatArray, test_fold: IntArray
 ) -> Evaluated:
     """Predict each structure with the models of the fold that did not train on it.
 
@@ -290,16 +287,16 @@ def barrier_errors(paths: Sequence[Evaluated]) -> PropertyErrors:
 class Moduli:
     """Bulk moduli of n structures, GPa; NaN where no curve could be fitted."""
 
-    alpha: Float
+    alpha: FloatArray
     """Composition, shape (n,)."""
-    reference: Float
+    reference: FloatArray
     """Shape (n,)."""
-    folds: Float
+    folds: FloatArray
     """Shape (n_folds, n)."""
-    averaged: Float
+    averaged: FloatArray
     """Of the averaged model, shape (n,)."""
 
-    def mean_errors(self, predicted: Float) -> tuple[float, float]:
+    def mean_errors(self, predicted: FloatArray) -> tuple[float, float]:
         """Mean absolute error of some moduli, shape (n,): in GPa, and in percent of the reference; over the
         structures that have one, NaN if none has."""
         errors = np.abs(predicted - self.reference)
@@ -331,7 +328,7 @@ def modulus_errors(moduli: Moduli) -> PropertyErrors:
     )
 
 
-def _modulus(series: Evaluated, energies_per_atom: Float) -> float:
+def _modulus(series: Evaluated, energies_per_atom: FloatArray) -> float:
     try:
         return bulk_modulus(series.volumes, energies_per_atom * series.n_atoms)
     except DataError:  # no minimum among the strains

@@ -32,8 +32,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import StoreError
 from atomscatter.scattering import Scattering
 from service import ledger as ledgers
@@ -43,8 +43,6 @@ from service.ledger import Ledger, Unit
 from service.reading import LabelledStructure
 from service.storage import Storage, hashes, open_storage
 from service.store_metadata import FORMAT, Digests, digest_of, digests_of, hash_of, metadata_files
-
-_FIRST_LEDGER = "ledger.sqlite"  # of format 1
 
 
 class FeatureStore:
@@ -155,12 +153,12 @@ class FeatureStore:
         return int(self.features.shape[1])
 
     @cached_property
-    def energies(self) -> NDArray[np.float64]:
+    def energies(self) -> FloatArray:
         """Total energies, eV, float64 (n,); NaN where unknown."""
         return np.asarray(_array(self._group, "energies")[:], dtype=np.float64)
 
     @cached_property
-    def n_atoms(self) -> NDArray[np.int64]:
+    def n_atoms(self) -> IntArray:
         """Numbers of atoms, int64 (n,)."""
         return np.asarray(_array(self._group, "n_atoms")[:], dtype=np.int64)
 
@@ -180,12 +178,12 @@ class FeatureStore:
         return self._strings("sources")
 
     @cached_property
-    def indices(self) -> NDArray[np.int64]:
+    def indices(self) -> IntArray:
         """Place of each structure in its file, int64 (n,)."""
         return np.asarray(_array(self._group, "indices")[:], dtype=np.int64)
 
     @cached_property
-    def originals(self) -> NDArray[np.int64]:
+    def originals(self) -> IntArray:
         """Row of which each row is a translated copy, -1 for the structures themselves, int64 (n,)."""
         return np.asarray(_array(self._group, "originals")[:], dtype=np.int64)
 
@@ -315,8 +313,6 @@ class FeatureStore:
 def _why_there_is_none(storage: Storage) -> str:
     if storage.is_empty():
         return "there is no feature store"
-    if storage.read(_FIRST_LEDGER) is not None:
-        return "was made by an older version of atomscatter; delete it and featurize again"
     return f"is not a feature store, or its ledger {ledgers.FILES} was deleted"
 
 

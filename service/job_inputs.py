@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from atomscatter.channels import Channel, channel_species
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import ConfigError
-from service.datasets import Dataset
+from atomscatter.errors import ConfigError, DataError
+from service.datasets import Dataset, UnknownIdError
 from service.job_parameters import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.jobs import JobLedger
 from service.path_steps import require_steps
+from service.references import require_references
 from service.state import StateDirectory
 
 
@@ -30,18 +33,29 @@ def require_inputs(
         UnknownIdError: there is no such data set or job.
         ModelError: there is no such model, or it is damaged.
         ConfigError: the job that should have made the store did not; steps are wanted where each structure is
-            a path of its own; the data set has an element that the model does not know.
+            a path of its own; the references lack an element; the data set has an element that the model does
+            not know.
     """
     if isinstance(parameters, TrainParameters):
         source = ledger.get(parameters.store)
         if source.type != "featurize" or source.state != "succeeded":
             raise ConfigError(f"job {source.id} is {source.type}, {source.state}: it made no store")
+        if parameters.references is not None:
+            _require_references(state, parameters.references, source.parameters["dataset"])
         return
     dataset = state.datasets().get(parameters.dataset)
     if isinstance(parameters, FeaturizeParameters) and parameters.steps is not None:
         require_steps(dataset.n_structures, dataset.n_paths)
     if isinstance(parameters, EvaluateParameters):
         _require_elements(dataset, _model(state, parameters.model, active))
+
+
+def _require_references(state: StateDirectory, references: Collection[str], dataset_id: str) -> None:
+    try:
+        elements = state.datasets().get(dataset_id).elements
+    except (UnknownIdError, DataError):
+        return  # the job needs only the store, and compares with that
+    require_references(references, elements)
 
 
 def _model(state: StateDirectory, model_id: str | None, active: Ensemble | None) -> Ensemble:

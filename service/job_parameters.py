@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
@@ -46,11 +45,6 @@ class FeaturizeParameters(Strict):
         description="Share of structures to be featurized again, elsewhere on the grids.",
     )
 
-    @classmethod
-    def stored(cls, parameters: Mapping[str, Any]) -> FeaturizeParameters:
-        """Of a job in the ledger: requests from before there were products say nothing of them."""
-        return cls.model_validate({"products": False, **parameters})
-
 
 class TrainParameters(Strict):
     """A model from a store; it goes into the registry."""
@@ -62,8 +56,8 @@ class TrainParameters(Strict):
         defaults.MAX_FEATURES, ge=1, le=100_000, description="Largest number of features of a model."
     )
     seed: int = Field(defaults.SEED, ge=0, lt=2**63, description="Root of all random numbers.")
-    orders: Literal["0-2", "0-1"] = Field(defaults.ORDERS, description="Scattering orders to select from.")
-    selection: Literal["bagged", "full"] = defaults.SELECTION
+    orders: defaults.Orders = Field(defaults.ORDERS, description="Scattering orders to select from.")
+    selection: defaults.Selection = defaults.SELECTION
     invariance: float = Field(
         defaults.INVARIANCE, ge=0, le=1e9, description="Weight of conditions against the error of the grids."
     )

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from atomscatter.errors import AtomscatterError
 from service.datasets import UnknownIdError
+from service.deletion import InUseError
 from service.sqlite import connect, explained
 
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -187,6 +188,13 @@ class JobLedger:
         with self._reading() as connection:
             query = f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({_marks(states)}) ORDER BY number"
             return [_job(row) for row in connection.execute(query, states)]
+
+    def require_unused(self, kind: Literal["dataset", "model"], used: str) -> None:
+        """Raise InUseError when a job that has not ended needs a data set, or a model."""
+        for job in self.in_state("queued", "running", "cancelling"):
+            if job.parameters.get(kind) == used:
+                name = "data set" if kind == "dataset" else kind
+                raise InUseError(f"{name} {used} is needed by job {job.id}, which is {job.state}")
 
     def waiting(self, place: str) -> list[Job]:
         """Queued jobs that may be started at a place, the oldest first: its own, and those of no place."""

@@ -15,12 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from service.evaluation import MEV, Moduli
 from service.spacing import evenly
-
-Float = NDArray[np.float64]
 
 BLUE, SKY, GREEN, VERMILION, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#7f7f7f"
 DPI = 150
@@ -31,18 +29,18 @@ _CURVES_SHOWN = 13  # more overlap
 class LearningCurves:
     """RMSE against number of features; errors in eV/atom, all of shape (n_sizes,) but the last."""
 
-    sizes: NDArray[np.int64]
-    train: Float
-    validation: Float
-    test: Float
-    n_selected: NDArray[np.int64]  # (n_models,): features of each model
+    sizes: IntArray
+    train: FloatArray
+    validation: FloatArray
+    test: FloatArray
+    n_selected: IntArray  # (n_models,): features of each model
 
 
 @dataclass(frozen=True)
 class Colours:
     """A value for each point, shown by colour."""
 
-    values: Float
+    values: FloatArray
     label: str
 
 
@@ -51,9 +49,9 @@ class EnergyVolume:
     """E(V) of one structure under strain."""
 
     alpha: float
-    volume: Float  # A^3/atom, (n_strains,)
-    reference: Float  # eV/atom, (n_strains,)
-    folds: Float  # eV/atom, (n_folds, n_strains)
+    volume: FloatArray  # A^3/atom, (n_strains,)
+    reference: FloatArray  # eV/atom, (n_strains,)
+    folds: FloatArray  # eV/atom, (n_folds, n_strains)
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,11 @@ class MigrationPath:
     """Energies along one migration path."""
 
     title: str
-    reference: Float  # eV, total, (n_images,)
-    folds: Float  # eV, total, (n_folds, n_images)
-    cut: Mapping[int, Float] = field(default_factory=dict)  # by models of M features: eV, total, (n_images,)
+    reference: FloatArray  # eV, total, (n_images,)
+    folds: FloatArray  # eV, total, (n_folds, n_images)
+    cut: Mapping[int, FloatArray] = field(
+        default_factory=dict
+    )  # by models of M features: eV, total, (n_images,)
 
 
 def learning_curves(curves: LearningCurves, path: Path) -> None:
@@ -88,7 +88,9 @@ def learning_curves(curves: LearningCurves, path: Path) -> None:
     save(figure, path)
 
 
-def parity(reference: Float, predicted: Float, path: Path, *, colours: Colours | None = None) -> None:
+def parity(
+    reference: FloatArray, predicted: FloatArray, path: Path, *, colours: Colours | None = None
+) -> None:
     """Predicted against reference energies of held-out structures, eV/atom, with the errors' histogram."""
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
@@ -163,7 +165,7 @@ def _migration_path(axes: Axes, item: MigrationPath, reference: str, *, shifted:
     """One panel: reference and model, with error bars or with the models of few features."""
     images = np.arange(len(item.reference))
 
-    def above(energies: Float) -> Float:
+    def above(energies: FloatArray) -> FloatArray:
         return np.asarray(energies - energies[..., :1]) if shifted else energies
 
     axes.plot(images, above(item.reference), "o-", color=BLUE, ms=4, label=reference)

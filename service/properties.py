@@ -24,6 +24,10 @@ from service.reading import reduced_formula
 
 Float = NDArray[np.float64]
 
+MAX_RELAXATION = 1.0
+"""Angstrom; atoms of a strain series may be relaxed at each volume, but not move to other places."""
+_SAME = 1e-4  # Angstrom
+
 
 @dataclass(frozen=True)
 class Point:
@@ -65,6 +69,16 @@ class MigrationBarrier:
     """Highest minus lowest energy, eV."""
     barrier_spread: float
     """Standard deviation of the barrier over the folds, eV."""
+    forward_barrier: float
+    """Highest energy minus that of the first image, eV."""
+    forward_barrier_spread: float
+    """Standard deviation over the folds, eV."""
+    backward_barrier: float
+    """Highest energy minus that of the last image, eV."""
+    backward_barrier_spread: float
+    """Standard deviation over the folds, eV."""
+    warning: str | None
+    """Why the highest image is no saddle point; None where it lies between the ends."""
     relative_energies: tuple[float, ...]
     """Energy of each image minus that of the first, eV."""
     profile: tuple[Point, ...]
@@ -93,12 +107,15 @@ class Voltages:
 def bulk_modulus(structures: Sequence[Atoms], predictions: Sequence[Prediction]) -> BulkModulus:
     """Bulk modulus of a strain series (see :func:`atomscatter.strain.strained`).
 
+    Structures that are not one structure at several volumes have no modulus; the reason names the first.
+
     Raises DataError for fewer than two structures or another number of atoms in one of them.
     """
     _check_series(structures, "a bulk modulus")
     volumes = volumes_of(structures)
     modulus = volume = energy = reason = None
     try:
+        _check_one_structure(structures)
         fit = fit_equation_of_state(volumes, _energies(predictions))
         modulus, volume, energy = fit.bulk_modulus, fit.volume, fit.energy
     except DataError as error:
@@ -120,16 +137,46 @@ def bulk_modulus(structures: Sequence[Atoms], predictions: Sequence[Prediction])
 def migration_barrier(images: Sequence[Atoms], predictions: Sequence[Prediction]) -> MigrationBarrier:
     """Barrier along the ordered images of one path.
 
-    Raises DataError for fewer than two images or another number of atoms in one of them.
+    Raises DataError for fewer than two images, another number of atoms in one of them, or several bands of
+    images (see :func:`band_length`).
     """
     _check_series(images, "a barrier")
-    energies = _energies(predictions)
+    if length := band_length(images):
+        raise DataError(several_bands(length, len(images)))
+    energies, by_fold = _energies(predictions), _energies_by_fold(predictions)
     return MigrationBarrier(
         barrier=barrier(energies),
-        barrier_spread=float(np.std([barrier(e) for e in _energies_by_fold(predictions)])),
+        barrier_spread=float(np.std([barrier(e) for e in by_fold])),
+        forward_barrier=float(energies.max() - energies[0]),
+        forward_barrier_spread=float(np.std(by_fold.max(axis=1) - by_fold[:, 0])),
+        backward_barrier=float(energies.max() - energies[-1]),
+        backward_barrier_spread=float(np.std(by_fold.max(axis=1) - by_fold[:, -1])),
+        warning=_no_saddle(energies),
         relative_energies=tuple((energies - energies[0]).tolist()),
         profile=_points(predictions),
         model=predictions[0].model,
+    )
+
+
+def band_length(images: Sequence[Atoms]) -> int | None:
+    """Images in a band, if these are several bands one after the other: what a NEB writes as it is optimised.
+
+    Each band has at least three images, and the same first and the same last one: a NEB moves those between.
+    The last band may be cut short. None: there are no two bands.
+    """
+    for length in range(3, len(images) // 2 + 1):
+        ends = (images[::length], images[length - 1 :: length])
+        if all(_same(first, other) for first, *others in ends for other in others):
+            return None if _same(images[0], images[1]) else length
+    return None
+
+
+def several_bands(length: int, n_images: int) -> str:
+    """What is wrong with images of which :func:`band_length` found that there are several bands."""
+    return (
+        f"structures 0 and {length}, and {length - 1} and {2 * length - 1}, are the same: these {n_images} "
+        f"structures are not one path but bands of {length} images, as a NEB writes them while it is "
+        f"optimised; a barrier needs one band, as the last {length}"
     )
 
 
@@ -178,6 +225,43 @@ def _check_series(structures: Sequence[Atoms], what: str) -> None:
             raise DataError(
                 f"structure {index} is {formula}, the first is {first}; {what} needs one composition"
             )
+
+
+def _same(a: Atoms, b: Atoms) -> bool:
+    """Whether two structures of one composition are the same, up to the digits that files leave out."""
+    return (
+        np.array_equal(a.numbers, b.numbers)
+        and np.allclose(a.cell.array, b.cell.array, rtol=0, atol=_SAME)
+        and np.allclose(a.positions, b.positions, rtol=0, atol=_SAME)
+    )
+
+
+def _check_one_structure(series: Sequence[Atoms]) -> None:
+    """Raise DataError unless atoms keep their fractional coordinates, but for what relaxing them changes."""
+    first = series[0]
+    for index, atoms in enumerate(series[1:], 1):
+        no_series = f"structure {index} is not structure 0 at another volume"
+        if not np.array_equal(atoms.numbers, first.numbers):
+            raise DataError(f"{no_series}: its atoms are in another order")
+        moved = atoms.get_scaled_positions(wrap=False) - first.get_scaled_positions(wrap=False)
+        moved -= moved[0]  # all atoms together may move, and each to a periodic image
+        moved -= moved.round()
+        distances = np.linalg.norm((moved - moved.mean(axis=0)) @ first.cell.array, axis=1)
+        if (farthest := float(distances.max())) > MAX_RELAXATION:
+            raise DataError(
+                f"{no_series}: at the same volume, its atom {int(distances.argmax())} would lie "
+                f"{farthest:.2f} Å away from where it is in structure 0 (at most {MAX_RELAXATION:g} Å)"
+            )
+
+
+def _no_saddle(energies: Float) -> str | None:
+    highest = int(energies.argmax())
+    if 0 < highest < len(energies) - 1:
+        return None
+    return (
+        f"the highest image is the {'last' if highest else 'first'}, an end of the path: that is "
+        "no saddle point (is the path complete, are its ends relaxed?)"
+    )
 
 
 def _check_host(structures: Sequence[Atoms], ion: str, is_given: bool) -> None:

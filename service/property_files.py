@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.plots import BLUE, GREEN, SKY, VERMILION, save
 from service.properties import BulkModulus, MigrationBarrier, Voltages
-from service.report import write_csv
+from service.result_files import write_csv
 
 Float = NDArray[np.float64]
 LINE_COLOURS = (BLUE, VERMILION, GREEN, SKY)

@@ -9,17 +9,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import DataError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.needed import columns_by_block, needed
 from atomscatter.pruning import block_order, projected
 from service.training import TrainingData, folds_of_paths, require_trained_on
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 MAX_ROWS = 20_000
 """Training structures that the Gram matrix is made from; evenly spaced ones of a larger set."""
@@ -37,11 +34,11 @@ class PrunedSize:
     """What a model pruned to some number of blocks is worth; errors on held-out paths, eV/atom."""
 
     n_blocks: int
-    columns: Int
+    columns: IntArray
     """Features that keep a weight, shape (n_kept,)."""
-    rmse: Float
+    rmse: FloatArray
     """Of each fold, shape (n_folds,)."""
-    mae: Float
+    mae: FloatArray
     rise: float
     """Mean RMSE over that of the whole model, minus 1."""
 
@@ -137,7 +134,7 @@ class Pruning:
             card=self.ensemble.card | {"pruned": self._card(size), "errors": self._errors_card(size)},
         )
 
-    def _spread_kept(self, found: Float, kept: Int) -> Float:
+    def _spread_kept(self, found: FloatArray, kept: IntArray) -> FloatArray:
         """What is dropped takes some of the spread with it; deviations from the mean of the fold are
         lengthened so that their mean square over the training structures is what it was."""
         fold = self.ensemble.fold
@@ -149,12 +146,12 @@ class Pruning:
             return found
         return np.asarray(means + away * np.sqrt(np.sum((whole @ self._gram) * whole) / left))
 
-    def ensemble_fold_weights(self) -> Float:
+    def ensemble_fold_weights(self) -> FloatArray:
         """Averaged weights of each fold of the whole model, bias last, shape (n_folds, n_features + 1)."""
         whole = np.column_stack([self.ensemble.weights, self.ensemble.bias])
         return _fold_means(whole, self.ensemble.fold)
 
-    def _kept(self, size: int) -> Int:
+    def _kept(self, size: int) -> IntArray:
         """Positions in the Gram matrix of a size; the bias is the last."""
         positions = [self._positions[block] for block in self._order[:size]]
         return np.concatenate([np.arange(self._n_free), *positions, [len(self._columns)]]).astype(np.int64)
@@ -165,7 +162,7 @@ class Pruning:
         target = self._gram @ (mean / self._scale)
         return block_order(self._gram, target, self._positions, free, self._costs)
 
-    def _costs(self, chosen: Sequence[int]) -> Float:
+    def _costs(self, chosen: Sequence[int]) -> FloatArray:
         """Grid points of the fields that each block needs beyond those of the blocks chosen before."""
         scattering = self.ensemble.scattering
         lengths = np.full(3, CELL)
@@ -188,7 +185,7 @@ class Pruning:
                 costs[i] += math.prod(second) * (2 * label.l2 + 1)
         return costs
 
-    def _fold_weights(self, size: int) -> Float:
+    def _fold_weights(self, size: int) -> FloatArray:
         kept = self._kept(size)
         means = _fold_means(self._weights, self.ensemble.fold)
         whole = np.zeros((len(means), self.ensemble.n_features + 1))
@@ -197,7 +194,7 @@ class Pruning:
         whole[:, -1] = found[:, -1]
         return whole
 
-    def _errors(self, weights: Sequence[Float]) -> list[tuple[Float, Float]]:
+    def _errors(self, weights: Sequence[FloatArray]) -> list[tuple[FloatArray, FloatArray]]:
         """RMSE and MAE of each fold on its test paths for each set of averaged weights."""
         stacked = np.stack(weights)  # (n_sizes, n_folds, n_features + 1)
         rmse, mae = np.empty(stacked.shape[:2]), np.empty(stacked.shape[:2])
@@ -236,14 +233,14 @@ class Pruning:
         }
 
 
-def _gram(ensemble: Ensemble, data: TrainingData, columns: Int) -> tuple[Float, Float]:
+def _gram(ensemble: Ensemble, data: TrainingData, columns: IntArray) -> tuple[FloatArray, FloatArray]:
     """Gram matrix of unit columns and bias, shape (n + 1, n + 1), and the factors that make them unit.
 
     Conditions of invariance enter as in the training, so that the pruned model answers to them alike.
     """
     rows = _even(len(data.features), 1.0)
     X = np.column_stack([data.features[np.ix_(rows, columns)], np.ones(len(rows))])
-    invariance = float(ensemble.card["settings"].get("invariance", 0.0))
+    invariance = float(ensemble.card["settings"]["invariance"])
     if data.differences is not None and invariance > 0:
         share = len(rows) / len(data.features)
         D = invariance * data.differences[np.ix_(_even(len(data.differences), share), columns)]
@@ -256,11 +253,11 @@ def _gram(ensemble: Ensemble, data: TrainingData, columns: Int) -> tuple[Float, 
     return X.T @ X, scale
 
 
-def _even(n: int, share: float) -> Int:
+def _even(n: int, share: float) -> IntArray:
     """Evenly spaced rows: a share of n, and at most MAX_ROWS."""
     count = min(max(1, round(share * n)), MAX_ROWS)
     return np.arange(n) if count == n else np.linspace(0, n - 1, count).astype(np.int64)
 
 
-def _fold_means(weights: Float, fold: Int) -> Float:
+def _fold_means(weights: FloatArray, fold: IntArray) -> FloatArray:
     return np.stack([weights[fold == f].mean(axis=0) for f in np.unique(fold)])

@@ -16,6 +16,7 @@ from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ModelError
 from atomscatter.model_files import CARD_FILE
 from service.default_model import embedded_model
+from service.deletion import InUseError, delete_directory
 from service.disk import room_checked
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -111,11 +112,8 @@ class ModelRegistry:
         Raises:
             UnusableModelError: it is not there. Another one in its place would give other energies.
         """
-        try:
-            model_id = (self.root / _ACTIVE).read_text(encoding="ascii", errors="replace").strip()
-        except FileNotFoundError:
-            return self._embedded_id
-        if model_id not in self.ids():
+        model_id = self._named_active()
+        if model_id != self._embedded_id and not self._is_model(self.root / model_id):
             raise UnusableModelError(model_id, f"{self.root} does not hold it")
         return model_id
 
@@ -139,6 +137,29 @@ class ModelRegistry:
                 Path(scratch).replace(target)
             finally:
                 Path(scratch).unlink(missing_ok=True)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model, also a damaged one. Whether a job needs it is for the caller to know.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            InUseError: it is the active one, or the embedded one.
+            StoreError: it cannot be deleted, and is still there.
+        """
+        target = self.directory(model_id)
+        if model_id == self._named_active():
+            raise InUseError(f"model {model_id} is the active one; activate another one first")
+        if model_id == self._embedded_id:
+            raise InUseError(f"model {model_id} is the embedded one, which is part of the program")
+        with room_checked(target):
+            delete_directory(target)
+
+    def _named_active(self) -> str:
+        """Id of the active model, which may be gone."""
+        try:
+            return (self.root / _ACTIVE).read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return self._embedded_id
 
     def _is_model(self, path: Path) -> bool:
         return bool(_ID.fullmatch(path.name)) and (path / CARD_FILE).is_file()

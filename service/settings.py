@@ -67,7 +67,9 @@ class ServeSettings(BaseSettings):
 
     state: Path = Field(Path("atomscatter-state"), description="Directory of models, data sets and jobs.")
     model: Path | None = Field(
-        None, description="Directory of the model to serve. Default: the active one of the state."
+        None,
+        description="Directory of the model to serve, also when another process activates one. "
+        "Default: the active one of the state.",
     )
     workers: int | None = Field(None, ge=1, le=256, description="Prediction processes. Default: all cores.")
     jobs_address: str | None = Field(
@@ -82,7 +84,9 @@ class ServeSettings(BaseSettings):
     )
     max_jobs: int = Field(1000, ge=1, description="Jobs that may wait; 503 above.")
     api_keys: Path | None = Field(
-        None, description="File of hashed keys (atomscatter api-key makes its lines). Default: no keys."
+        None,
+        description="File of hashed keys (atomscatter api-key makes its lines); changes count at once, and "
+        "while it cannot be used the keys of before. Default: no keys.",
     )
     cors_origins: list[str] = Field(default_factory=list, description="Origins that may call from a browser.")
     max_body_bytes: int = Field(

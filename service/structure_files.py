@@ -368,9 +368,6 @@ def _frame_info(comment: str, n_words: int) -> dict[str, Any]:
     return info
 
 
-# Structures
-
-
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

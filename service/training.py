@@ -6,11 +6,12 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import ConfigError, DataError, ModelError
 from atomscatter.labels import PRODUCTS
 from atomscatter.resampling import fold_of_new_path, path_folds
@@ -22,11 +23,6 @@ from service.differences import differences
 if TYPE_CHECKING:
     from atomscatter.ensemble import Ensemble
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-
-Orders = Literal["0-2", "0-1"]
-Selection = Literal["bagged", "full"]
 
 NESTED_SPLITS = 4
 """Models for each test fold without randomisation (appendix C of the paper)."""
@@ -244,9 +240,9 @@ class FitSettings:
     """Largest number of features M_max, bias included."""
     seed: int = defaults.SEED
     """Root of all random numbers."""
-    orders: Orders = defaults.ORDERS
+    orders: defaults.Orders = defaults.ORDERS
     """Scattering orders of the features that may be chosen."""
-    selection: Selection = defaults.SELECTION
+    selection: defaults.Selection = defaults.SELECTION
     """``bagged``: bootstraps, about sqrt(d + 1) columns drawn at each step, of the d that a model sees and
     the bias. ``full``: appendix C of the paper, nested 4-fold cross-validation, all columns at each step."""
     invariance: float = defaults.INVARIANCE
@@ -278,10 +274,10 @@ class FitSettings:
             )
         if not 0 < self.channel_share <= 1:
             raise ConfigError(f"channel_share must be above 0 and at most 1, got {self.channel_share}")
-        if self.orders not in ("0-2", "0-1"):
-            raise ConfigError(f"orders must be 0-2 or 0-1, got {self.orders!r}")
-        if self.selection not in ("bagged", "full"):
-            raise ConfigError(f"selection must be bagged or full, got {self.selection!r}")
+        for name, choices in (("orders", defaults.Orders), ("selection", defaults.Selection)):
+            if getattr(self, name) not in get_args(choices):
+                known = " or ".join(get_args(choices))
+                raise ConfigError(f"{name} must be {known}, got {getattr(self, name)!r}")
 
     @property
     def models_per_fold(self) -> int:

@@ -1,8 +1,9 @@
-"""Free TCP ports for the servers of tests."""
+"""TCP ports for the servers of tests: free ones, and those that are to be listened on."""
 
 import os
 import random
 import socket
+import time
 
 # Below Linux's ephemeral ports and above those that Ray gives its workers: between the choice and the start
 # of the server, no other process is given one of these by chance.
@@ -20,3 +21,14 @@ def unused_port():
                 continue
             return port
     raise AssertionError("no port is free")
+
+
+def wait_for_port(port, seconds=60, process=None):
+    """Until somebody listens; TimeoutError when nobody does in time, or the process has ended before."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and (process is None or process.poll() is None):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"nothing listens on port {port}")

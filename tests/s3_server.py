@@ -7,8 +7,7 @@ import sys
 import boto3
 from s3fs import S3FileSystem
 
-from tests.ports import unused_port
-from tests.ray_head import wait_for_port
+from tests.ports import unused_port, wait_for_port
 
 BUCKET = "stores"
 

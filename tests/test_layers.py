@@ -88,9 +88,9 @@ def test_the_help_loads_nothing_heavy() -> None:
     assert run(code) == "[]"
 
 
-def test_reports_load_neither_kernels_nor_plots_before_they_are_needed() -> None:
+def test_tables_load_neither_kernels_nor_plots_before_they_are_needed() -> None:
     # Every command imports them for its tables.
-    code = "import sys, service.report\nprint(sorted({'matplotlib', 'numba', 'scipy'} & set(sys.modules)))"
+    code = "import sys, service.tables\nprint(sorted({'matplotlib', 'numba', 'scipy'} & set(sys.modules)))"
     assert run(code) == "[]"
 
 

@@ -22,9 +22,9 @@ from service.demo_data import REFERENCE_ENERGIES, load_sample, thinned
 from service.demo_report import DemoResult, write_results, write_timings
 from service.evaluation import evaluate, evaluate_held_out
 from service.feature_store import FeatureStore
+from service.model_directory import require_model_place, save_model
 from service.progress import increments, progress
 from service.reading import LabelledStructure
-from service.report import require_model_place, save_model
 from service.training import FitSettings, TrainingReport, training_data
 from workers.cluster import connect
 from workers.featurize import featurize

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.blocks import take
 from atomscatter.ensemble import Ensemble
 from atomscatter.errors import ConfigError, DataError
@@ -34,9 +34,6 @@ from service.training import (
     training_data,
 )
 from workers.train import design_matrix, sort_by_path
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

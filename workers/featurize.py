@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import structlog
 from ase import Atoms
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.errors import AtomscatterError, StoreError, WorkerError
+from atomscatter.needed import Needed
 from atomscatter.scattering import Scattering
 from service.chunks import ChunkWriter, chunk_name
 from service.feature_store import FeatureStore
@@ -21,7 +22,7 @@ from workers.pool import run_units
 
 # What a worker needs of a structure: its name for messages, numbers, positions (Angstrom), cell (Angstrom),
 # and whether its grids stay in the cell: copies are there to show the error of the grids.
-_Job = tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], bool]
+_Job = tuple[str, IntArray, FloatArray, FloatArray, bool]
 
 
 def featurize(
@@ -32,6 +33,7 @@ def featurize(
     workers: int | None = None,
     address: str | None = None,
     chunk_rows: int | None = None,
+    only: Needed | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> FeatureStore:
     """Compute the features of structures into a store; what the store already holds is not computed again.
@@ -48,6 +50,8 @@ def featurize(
         workers: worker processes; None: one for each physical core (local) or CPU (cluster).
         address: running Ray cluster; None starts a local Ray.
         chunk_rows: rows of one unit of work, 1-256; None chooses by the number of structures and their size.
+        only: what to compute, other columns are 0; for a store of passing use, which does not say so. None:
+            everything.
         on_progress: called with the number of structures that have been completed since the last call;
             first with those that were there before.
 
@@ -67,7 +71,7 @@ def featurize(
         progress(len(store) - _count_rows(store, missing))
         if missing:
             with connect(address, workers) as n_workers:
-                _compute(store, structures, missing, ledger, n_workers, progress)
+                _compute(store, structures, missing, only, ledger, n_workers, progress)
     return FeatureStore.open(store.path, check=False)
 
 
@@ -107,6 +111,7 @@ def _compute(
     store: FeatureStore,
     structures: Sequence[LabelledStructure],
     units: Sequence[int],
+    only: Needed | None,
     ledger: Ledger,
     n_workers: int | None,
     progress: Callable[[int], None],
@@ -119,7 +124,7 @@ def _compute(
         ledger.require_writer()
         progress(len(store.unit_rows(unit)))
 
-    make_actor = actor_factory(store.scattering_config, str(store.path))
+    make_actor = actor_factory(store.scattering_config, str(store.path), only)
     try:
         run_units(make_actor, jobs, "featurize", n_workers=n_workers, on_result=completed)
     except WorkerError as error:
@@ -149,12 +154,14 @@ class UnitsOfWork(Mapping[int, tuple[int, str, list[_Job]]]):
         return len(self._order)
 
 
-def actor_factory(config: Mapping[str, Any], store_path: str) -> Callable[[], Any]:
+def actor_factory(
+    config: Mapping[str, Any], store_path: str, only: Needed | None = None
+) -> Callable[[], Any]:
     """Function that starts one :class:`Featurizer` as a Ray actor on one CPU."""
     import ray
 
     actor_class = ray.remote(num_cpus=1, max_restarts=0)(Featurizer)
-    return lambda: actor_class.remote(config, store_path)
+    return lambda: actor_class.remote(config, store_path, only)
 
 
 class Featurizer:
@@ -164,8 +171,9 @@ class Featurizer:
     out work dies.
     """
 
-    def __init__(self, config: Mapping[str, Any], store_path: str) -> None:
+    def __init__(self, config: Mapping[str, Any], store_path: str, only: Needed | None = None) -> None:
         self._scattering = Scattering.from_config(config)
+        self._only = only
         self._writer = ChunkWriter(store_path)
         self._ledger = Ledger(open_storage(store_path))
 
@@ -174,11 +182,11 @@ class Featurizer:
         chunk_hash = self._writer.write(unit, np.array([self._features(job) for job in jobs]))
         self._ledger.record(Unit(unit, input_hash, self._scattering.config_hash, chunk_hash))
 
-    def _features(self, job: _Job) -> NDArray[np.float64]:
+    def _features(self, job: _Job) -> FloatArray:
         place, numbers, positions, cell, grids_stay = job
         atoms = Atoms(numbers, positions=positions, cell=cell, pbc=True)
         with naming(place):
-            return self._scattering.features(atoms, origin="cell" if grids_stay else None)
+            return self._scattering.features(atoms, only=self._only, origin="cell" if grids_stay else None)
 
 
 def _job(structure: LabelledStructure) -> _Job:

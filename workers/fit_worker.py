@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.gram import weighted_grams, weighted_products
 from atomscatter.learning_curves import curve_sizes, predictions_at
 from atomscatter.resampling import bootstrap_weights, model_rng, nested_split_weights
 from atomscatter.selection import drawn_channels, fit_model
 from service.training import NESTED_SPLITS, FitSettings
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ from service.feature_store import FeatureStore
 from service.job_files import JobFiles, JobRequest, JobStatus
 from service.job_parameters import EvaluateParameters, FeaturizeParameters, TrainParameters
 from service.logs import configure_logging
+from service.model_directory import save_model
 from service.path_steps import with_steps
 from service.progress import Advance, increments, progress
-from service.report import plain, save_model
+from service.result_files import plain
 from service.state import StateDirectory
 from service.training import FitSettings, training_data
 from workers.evaluate import features_by_workers
@@ -129,7 +130,7 @@ class _Run:
             yield both
 
     def _featurize(self) -> dict[str, Any]:
-        wanted = FeaturizeParameters.stored(self._request.parameters)
+        wanted = FeaturizeParameters.model_validate(self._request.parameters)
         structures = with_steps(self._state.datasets().structures(wanted.dataset), wanted.steps)
         elements = {symbol for s in structures for symbol in s.atoms.get_chemical_symbols()}
         settings = {"beta": wanted.beta, "scales": wanted.scales, "precision": wanted.precision}
@@ -191,10 +192,9 @@ class _Run:
             if self._address is None:  # beside the server: at once, which a local Ray is not
                 blocks = evaluation.needed_features(ensemble, structures, advance)
             else:
-                scattering = ensemble.scattering
-                place = self._state.store(f"{self._request.id}-{scattering.config_hash[:12]}")
+                place = self._state.store(f"{self._request.id}-{ensemble.model_id}")
                 self._wait_for_writer(place)
-                blocks = features_by_workers(structures, scattering, place, self._address, advance)
+                blocks = features_by_workers(structures, ensemble, place, self._address, advance)
             evaluated = evaluation.evaluate_blocks(ensemble, structures, blocks)
         return {**evaluation.summary(evaluated), "model": ensemble.model_id}
 

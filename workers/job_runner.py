@@ -31,7 +31,7 @@ class JobRunner:
     (:meth:`look`) starts those of its own place alone: ``jobs list`` on a laptop must not run there what was
     meant for a cluster. The state directory of a server is the server's: once started (:meth:`start`) it
     takes over whatever is queued, so that jobs do not wait for an address that it had before. Jobs of which
-    no place is known, from earlier versions, are started by anybody.
+    no place is known, which a server has only just accepted, are started by anybody.
 
     When the server is killed its job goes on, writes down how it ends, and the next server reads that. When
     the server ends properly, a job on this machine is ended and queued again, and features that are there

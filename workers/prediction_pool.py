@@ -17,11 +17,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import numpy as np
 import structlog
 from ase import Atoms
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import AtomscatterError, StructureError, WorkerError
 from service.datasets import DatasetContent, DatasetReading, describe
@@ -198,7 +197,7 @@ class PredictionPool:
 
     async def radial(
         self, atoms: Atoms, cutoff: float, width: float
-    ) -> tuple[NDArray[np.float64], dict[tuple[str, str], NDArray[np.float64]]]:
+    ) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
         """Radial distribution functions, made in such a process; see :func:`workers.predictor.radial`."""
         with self._admitted(1):
             return await self._run(predictor.radial, predictor.plain(atoms), cutoff, width)

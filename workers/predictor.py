@@ -18,6 +18,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from atomscatter.arrays import FloatArray
 from atomscatter.ensemble import Ensemble, Prediction
 from atomscatter.errors import StructureError
 from atomscatter.radial import radial_distribution
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 2  # kept in memory: the active one, and the one before or after it
 
-PlainStructure = tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]
+PlainStructure = tuple[NDArray[np.int_], FloatArray, FloatArray]
 """Atomic numbers, positions (Angstrom), cell (Angstrom) of a periodic structure."""
 
 
@@ -130,7 +131,7 @@ def read(
 
 def radial(
     structure: PlainStructure, cutoff: float, width: float
-) -> tuple[NDArray[np.float64], dict[tuple[str, str], NDArray[np.float64]]]:
+) -> tuple[FloatArray, dict[tuple[str, str], FloatArray]]:
     """:func:`atomscatter.radial.radial_distribution` of a structure that is checked here."""
     numbers, positions, cell = structure
     atoms = Atoms(numbers, positions=positions, cell=cell, pbc=True)

@@ -19,14 +19,16 @@ from ase.formula import Formula
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from atomscatter.arrays import FloatArray, IntArray
 from atomscatter.ensemble import Ensemble
-from atomscatter.errors import ConfigError, FitError
+from atomscatter.errors import FitError
 from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.gram import packed_bytes
 from atomscatter.metrics import mae, rmse
 from atomscatter.resampling import path_folds
 from atomscatter.selection import column_scales
 from service.environment import environment
+from service.references import require_references
 from service.training import (
     NESTED_SPLITS,
     FitSettings,
@@ -37,9 +39,6 @@ from service.training import (
 from workers.cluster import connect
 from workers.fit_worker import FittedModel, FitWorker, Problem
 from workers.pool import run_units
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 GRAM_FROM_ROWS = 2500
 """Structures from which on the features are chosen from Gram matrices; with fewer, the rows are faster.
@@ -82,7 +81,8 @@ def train_on(
     """
     began = time.perf_counter()
     if references is not None:
-        _require_references(references, data.compositions)
+        formulas = set(data.compositions)
+        require_references(references, (symbol for f in formulas for symbol in Formula(f).count()))
     differences = data.differences if settings.invariance > 0 else None
     n_structures, n_conditions = len(data.features), 0 if differences is None else len(differences)
     row_order, offsets, compositions = sort_by_path(data, n_conditions)
@@ -109,15 +109,6 @@ def train_on(
     report = replace(report, seconds=time.perf_counter() - began)
     ensemble.card["environment"]["seconds"] = report.seconds
     return ensemble, report
-
-
-def _require_references(references: Mapping[str, float], compositions: Sequence[str]) -> None:
-    """Before anything is computed: without one of them no structure that has it gets a formation energy."""
-    elements = {symbol for formula in set(compositions) for symbol in Formula(formula).count()}
-    if missing := elements - set(references):
-        raise ConfigError(
-            f"the references (energies of the elements, eV/atom) lack {', '.join(sorted(missing))}"
-        )
 
 
 def _require_training_paths(path_fold: IntArray, settings: FitSettings) -> None:

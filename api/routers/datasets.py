@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api import examples
+from api.errors import conflict
 from api.forms import OnlyParts
 from api.security import Guarded, Needs
 from api.state import Service, service_of
@@ -83,3 +84,13 @@ async def datasets(service: ServiceOf) -> DatasetList:
 async def dataset(dataset_id: Id, service: ServiceOf) -> DatasetOut:
     """One training set."""
     return DatasetOut.of(await run_in_threadpool(service.datasets.get, dataset_id))
+
+
+@router.delete(
+    "/{dataset_id}",
+    status_code=204,
+    responses=conflict("A job that has not ended needs it.", examples.DATASET_IN_USE),
+)
+async def delete(dataset_id: Id, service: ServiceOf) -> None:
+    """Delete a training set; features and models that were made of it stay."""
+    await run_in_threadpool(service.delete_dataset, dataset_id)

@@ -13,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api import examples
-from api.errors import PROBLEM
+from api.errors import conflict
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 from service.job_inputs import require_inputs
@@ -154,12 +154,7 @@ async def cancel(job_id: Id, service: ServiceOf) -> JobOut:
 @router.post(
     "/{job_id}/resume",
     status_code=202,
-    responses={
-        409: {
-            "description": "It has not ended, or has succeeded.",
-            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-    },
+    responses=conflict("It has not ended, or has succeeded.", examples.JOB_NOT_ENDED),
 )
 async def resume(job_id: Id, service: ServiceOf) -> JobOut:
     """Let a job that failed or was cancelled wait again; it keeps its id and what it has computed."""

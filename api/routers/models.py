@@ -9,6 +9,8 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from api import examples
+from api.errors import conflict
 from api.security import Guarded, Needs
 from api.state import Service, service_of
 
@@ -81,6 +83,23 @@ async def report(model_id: Id, name: Report, service: ServiceOf) -> FileResponse
 
 @router.post("/{model_id}/activate", dependencies=[Depends(Needs("jobs"))])
 async def activate(model_id: Id, service: ServiceOf) -> ModelList:
-    """Make a model the active one; requests that are being answered keep theirs."""
+    """Make a model the active one; requests that are being answered keep theirs.
+
+    Other servers of the same state directory follow within seconds, unless they were started with a model of
+    their own.
+    """
     await service.activate(model_id)
     return await models(service)
+
+
+@router.delete(
+    "/{model_id}",
+    status_code=204,
+    dependencies=[Depends(Needs("jobs"))],
+    responses=conflict(
+        "It is the active or the embedded one, or a job that has not ended needs it.", examples.MODEL_IN_USE
+    ),
+)
+async def delete(model_id: Id, service: ServiceOf) -> None:
+    """Delete a model and its plots; the data set and the features that it was made of stay."""
+    await service.delete_model(model_id)

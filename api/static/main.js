@@ -189,7 +189,7 @@ async function barrierOf(structures) {
   try {
     const found = await post("/v1/properties/migration-barrier", { structures });
     return `Highest minus lowest energy: ${found.barrier.toFixed(3)} ± ${found.barrier_spread.toFixed(3)} eV; ` +
-      "for the images of a migration path this is the barrier.";
+      (found.warning ?? "for the images of a migration path this is the barrier.");
   } catch (problem) {
     return `No barrier: ${problem.message}`; // the energies are known all the same
   }

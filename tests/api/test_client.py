@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from api.examples import TRAINING_FILE
 from atomscatter import Ensemble, ScatteringCalculator
 from atomscatter.client import AsyncClient, Client, ServiceError
 from atomscatter.errors import ConfigError, StructureError
@@ -166,6 +167,30 @@ def test_keys(tmp_path):
         assert caught.value.status == 401
 
 
+def test_deleting(server, remote, tmp_path):
+    (tmp_path / "a.extxyz").write_text(TRAINING_FILE)
+    dataset = remote.upload(tmp_path / "a.extxyz")["id"]
+    assert remote.delete_dataset(dataset) is None
+    active = remote.models()["active"]
+    for refused, status in (
+        (lambda: remote.delete_dataset(dataset), 404),
+        (lambda: remote.delete_model("0" * 16), 404),
+        (lambda: remote.delete_model(active), 409),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            refused()
+        assert caught.value.status == status
+
+    async def the_same():
+        async with AsyncClient(server[1]) as client:
+            assert (await client.upload(tmp_path / "a.extxyz"))["id"] == dataset
+            await client.delete_dataset(dataset)
+            with pytest.raises(ServiceError, match="is the active one"):
+                await client.delete_model(active)
+
+    asyncio.run(the_same())
+
+
 @pytest.fixture
 def busy():
     """A server that is busy the first two times."""
@@ -179,6 +204,9 @@ def busy():
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"{}")
+
+        def do_DELETE(self):
+            self.do_GET()
 
         def log_message(self, *_):
             pass
@@ -195,6 +223,13 @@ def test_a_busy_service_is_asked_again(busy):
     with Client(url) as client:
         assert client.models() == {}
     assert len(seen) == 3
+
+
+def test_nothing_is_deleted_where_something_else_answers(busy):
+    url, seen = busy
+    with Client(url) as client, pytest.raises(ServiceError, match="status 200, not 204"):
+        client.delete_model("0" * 16)
+    assert seen == [f"/v1/models/{'0' * 16}"] * 3
 
 
 def test_patience_ends(busy):

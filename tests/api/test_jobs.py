@@ -1,6 +1,7 @@
 """Data sets and jobs over real HTTP: a model from an upload, and what happens when processes die."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import math
@@ -18,8 +19,10 @@ import pytest
 from ase.build import bulk
 
 from api.app import create_app
-from atomscatter.client import AsyncClient, Client
+from atomscatter.client import AsyncClient, Client, ServiceError
+from atomscatter.ensemble import Ensemble
 from service.chunks import chunk_name
+from service.default_model import embedded_model
 from service.demo_data import load_sample
 from service.feature_store import FeatureStore
 from service.settings import ServeSettings
@@ -341,6 +344,36 @@ def test_the_python_clients(working, upload, tmp_path):
     assert again == dataset
     assert found["type"] == "evaluate"
     assert ended(working[1], job["id"], 60)["state"] == "cancelled"
+
+
+def test_a_data_set_and_a_model_are_deleted_when_no_job_needs_them(working, place, tmp_path):
+    client, content = working[1], training_set(n_paths=2)[0]
+    dataset = client.post("/v1/datasets", files={"file": ("a.extxyz", content)}).json()["id"]
+    other = dataclasses.replace(Ensemble.load(embedded_model()), data_hash="another")
+    other.save(tmp_path / "other")
+    model = StateDirectory(place).registry().add(tmp_path / "other")
+    needing = [
+        submit(client, "featurize", {"dataset": dataset, "copies": 1.0}),
+        submit(client, "evaluate", {"dataset": dataset, "model": model}),
+    ]
+    running(client, needing[0])
+    with Client(str(client.base_url)) as remote:
+        for refused in (lambda: remote.delete_dataset(dataset), lambda: remote.delete_model(model)):
+            with pytest.raises(ServiceError, match="needed by job") as caught:
+                refused()
+            assert caught.value.status == 409
+        assert client.get(f"/v1/models/{model}").status_code == 200
+        for job_id in reversed(needing):
+            client.delete(f"/v1/jobs/{job_id}")
+            assert ended(client, job_id, 60)["state"] == "cancelled"
+        remote.delete_dataset(dataset)
+        remote.delete_model(model)
+    for path in (f"/v1/datasets/{dataset}", f"/v1/models/{model}"):
+        assert_problem(client.get(path), 404)
+        assert_problem(client.delete(path), 404)
+    assert_problem(client.post(f"/v1/models/{model}/activate"), 404)
+    assert dataset not in [found["id"] for found in client.get("/v1/datasets").json()["datasets"]]
+    assert not [left for store in ("datasets", "models") for left in (place / store).glob(".deleted-*")]
 
 
 def test_the_rest_of_a_log(working, trained):

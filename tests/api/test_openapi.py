@@ -119,3 +119,17 @@ def test_headers_have_examples():
     assert key["schema"]["examples"]
     assert submit["responses"]["202"]["headers"]["Location"]["example"].startswith("/v1/jobs/")
     assert paths["/v1/predictions"]["post"]["responses"]["503"]["headers"]["Retry-After"]["example"] >= 1
+
+
+def test_conflicts_have_examples():
+    described = json.loads(document())
+    conflicts = [
+        operation["responses"]["409"]["content"]["application/problem+json"]
+        for methods in described["paths"].values()
+        for operation in methods.values()
+        if "409" in operation["responses"]
+    ]
+    assert len(conflicts) == 3
+    for content in conflicts:
+        assert content["example"]["status"] == 409
+        assert_valid(described, resolved(described, content["schema"]), content["example"])

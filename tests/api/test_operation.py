@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import ase.io
 import httpx
 import psutil
 import pytest
@@ -97,6 +100,53 @@ def test_a_body_without_a_key_is_not_read(guarded):
             assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_keys_are_revoked_and_rotated_while_the_server_runs(tmp_path):
+    (old, old_line), (new, new_line) = new_key("old", ["predict"]), new_key("new", ["predict"])
+    keys = tmp_path / "keys"
+    keys.write_text(f"{old_line}\n")
+    with serving(tmp_path / "state", api_keys=keys) as (_, url), httpx.Client(base_url=url) as client:
+
+        def statuses():
+            return [client.get("/v1/models", headers={"X-API-Key": key}).status_code for key in (old, new)]
+
+        assert statuses() == [200, 401]
+        keys.write_text(f"{old_line}\n{new_line}\n")
+        assert statuses() == [200, 200]
+        keys.write_text(f"{new_line}\nhalf a li")
+        assert statuses() == [200, 200], "nobody is locked out meanwhile"
+        keys.write_text(f"{new_line}\n")
+        assert statuses() == [401, 200]
+        keys.unlink()
+        assert statuses() == [401, 200]
+
+
+def test_the_work_for_a_client_that_hangs_up_ends(client, samples):
+    """And the processes are there for others."""
+    many = [as_json(atoms) for atoms in samples] * 80
+    file = io.StringIO()
+    ase.io.write(file, samples * 80, format="extxyz")
+
+    def number(of):
+        found = re.search(rf"^{re.escape(of)} (.*)$", client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    for path, body in (
+        ("/v1/predictions", {"json": {"structures": many}}),
+        ("/v1/predictions/file", {"files": {"file": ("a.extxyz", file.getvalue())}}),
+    ):
+        ended = f'atomscatter_requests_total{{method="POST",route="{path}",status="499"}}'
+        done = number("atomscatter_structures_total")
+        with pytest.raises(httpx.ReadTimeout):  # far from all of them: with two processes they take a minute
+            client.post(path, **body, timeout=5)
+        deadline = time.monotonic() + 20
+        while number("atomscatter_structures_pending") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert number("atomscatter_structures_pending") == 0
+        assert number(ended) == 1
+        assert number("atomscatter_structures_total") == done
+        assert client.post("/v1/predictions", json={"structures": many[:1]}).status_code == 200
+
+
 def test_killed_processes_are_replaced_and_end_with_a_killed_server(tmp_path, samples):
     with serving(tmp_path, "--workers", "2") as (process, url):
         server = psutil.Process(process.pid)
@@ -152,6 +202,34 @@ def with_active(state, model):
     model_id = registry.add(model)
     registry.activate(model_id)
     return registry.directory(model_id)
+
+
+def test_servers_of_one_state_directory_answer_with_the_model_that_one_was_told_to_activate(
+    tmp_path, samples, other_model
+):
+    model, model_id = other_model
+    state = tmp_path / "state"
+    ModelRegistry(state / "models").add(model)
+    body = {"structures": [as_json(samples[0])]}
+    with (
+        serving(state) as (_, first),
+        serving(state) as (_, second),
+        httpx.Client(timeout=60) as client,
+    ):
+        before = client.get(f"{first}/v1/models").json()["active"]
+        for told, other, wanted in ((first, second, model_id), (second, first, before)):
+            answered = []
+            assert client.post(f"{told}/v1/models/{wanted}/activate").json()["active"] == wanted
+            deadline = time.monotonic() + 60
+            while (not answered or answered[-1] != wanted) and time.monotonic() < deadline:
+                answer = client.post(f"{other}/v1/predictions", json=body)
+                assert answer.status_code == 200
+                answered.append(answer.json()["model"])
+            assert answered[-1] == wanted
+            assert set(answered) <= {before, model_id}
+            assert client.get(f"{other}/health/ready").json()["model"] == wanted
+        assert client.delete(f"{second}/v1/models/{model_id}").status_code == 204
+        assert_problem(client.post(f"{first}/v1/predictions", json={**body, "model": model_id}), 404)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

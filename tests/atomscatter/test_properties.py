@@ -56,7 +56,15 @@ def test_a_series_that_ends_at_the_window_belongs_to_it_however_the_cell_lies() 
 @pytest.mark.parametrize(
     ("v", "e", "message"),
     [
-        (volumes(1000.0), np.arange(9.0), "points lie within"),
+        (
+            (10 + 0.3 * np.arange(-3, 4)) ** 3,
+            np.arange(-3, 4) ** 2,
+            r"needs 5 .* volumes within 5 % .*, not 3$",
+        ),
+        (np.full(9, 1000.0), np.arange(9.0), r"different volumes .*, not 1$"),
+        (volumes(1000.0), np.arange(9.0), "smallest volume has the lowest energy: add smaller ones"),
+        (volumes(1000.0), -np.arange(9.0), "largest volume has the lowest energy: add larger ones"),
+        (1000.0 + np.arange(-5, 6), -np.arange(11.0), "no minimum .*: add larger ones"),
         (volumes(1000.0), np.full(9, np.nan), "finite"),
         (volumes(1000.0), np.arange(8.0), "shape"),
         ([], [], "no points"),

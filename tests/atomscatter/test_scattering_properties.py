@@ -338,7 +338,7 @@ def test_structure_factors_of_blocks_of_atoms_add_up(monkeypatch):
     positions = [[1 + 2 * (i % 3), 1 + 2 * (i // 3), 0.3 * i] for i in range(9)]
     atoms = Atoms("Li5Si4", positions=positions, cell=[6, 6, 6], pbc=True)
     expected = SCATTERING.features(atoms)
-    monkeypatch.setattr("atomscatter.scattering._PAIRS_IN_MEMORY", 1)  # one atom at a time
+    monkeypatch.setattr("atomscatter.structure_factors._PAIRS_IN_MEMORY", 1)  # one atom at a time
     np.testing.assert_allclose(SCATTERING.features(atoms), expected, rtol=1e-9)
 
 

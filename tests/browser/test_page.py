@@ -157,6 +157,8 @@ def test_a_migration_path_draws_its_barrier(page):
     model = Ensemble.load(embedded_model())
     energies = [model.predict(a).energy for a in frames]
     assert number(page.locator("#series-note").text_content()) == pytest.approx(np.ptp(energies), abs=6e-4)
+    assert np.argmax(energies) == 0
+    expect(page.locator("#series-note")).to_contain_text("the highest image is the first")
     assert page.locator("#series-chart circle").count() == len(frames)
     page.locator("#frame").fill("3")
     expect(page.locator("#frame-of")).to_have_text(f"4 of {len(frames)}")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from service.demo_data import load_sample, thinned
-from service.report import write_extxyz
+from service.result_files import write_extxyz
 from workers.cluster import connect
 
 REFERENCES = "Li=-1.895396,Si=-5.425271"

@@ -241,7 +241,7 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path, workplace: Workpl
     assert file.read_text() == text(good())
     result = run("predict", "--model", workplace.model, file, "--output", tmp_path / "out.cif")
     assert result.exit_code == 2
-    assert "is written as extended XYZ" in result.stderr
+    assert "is written as extended XYZ or as CSV; give it the ending .extxyz or .csv" in result.stderr
 
 
 def test_ways_to_tell_paths_exclude_each_other(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The commands on good input."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ from ase.build import bulk, molecule
 from atomscatter import Ensemble
 from atomscatter.errors import ConfigError
 from atomscatter.products import Products
-from cli.inputs import scattering_for
+from cli.inputs import read_config, scattering_for
+from service.default_model import embedded_model
 from service.feature_store import FeatureStore
 from tests.cli.conftest import Workplace, run
 
@@ -101,19 +103,20 @@ def test_training_prints_folds_and_writes_the_report(workplace: Workplace) -> No
 def test_products_in_a_configuration_file(setting: str, expected: Products | None, tmp_path: Path) -> None:
     file = tmp_path / "transform.toml"
     file.write_text(setting)
-    assert scattering_for(["Si"], file).products == expected
-    assert scattering_for(["Si"], file, products=False).products is None
-    assert scattering_for(["Si"], file, products=True).products == (expected or Products())
+    config = read_config(file)
+    assert scattering_for(["Si"], config).products == expected
+    assert scattering_for(["Si"], config, products=False).products is None
+    assert scattering_for(["Si"], config, products=True).products == (expected or Products())
 
 
 def test_products_of_many_elements(tmp_path: Path) -> None:
     symbols = ["H", "Li", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K"]
     with pytest.raises(ConfigError, match=r"14 species and 3 widths would be 51156 features.* no products"):
-        scattering_for(symbols, None)
-    assert scattering_for(symbols, None, products=False).n_features > 0
+        scattering_for(symbols, read_config(None))
+    assert scattering_for(symbols, read_config(None), products=False).n_features > 0
     for setting in ("products = false", "products = {widths = [0.8], n = 2}"):
         (tmp_path / "transform.toml").write_text(setting)
-        assert scattering_for(symbols, tmp_path / "transform.toml").n_features > 0
+        assert scattering_for(symbols, read_config(tmp_path / "transform.toml")).n_features > 0
 
 
 def test_predict_json_from_a_process(workplace: Workplace, tmp_path: Path) -> None:
@@ -158,6 +161,59 @@ def test_predict_table_has_units(workplace: Workplace, tmp_path: Path) -> None:
     assert "…" not in result.stdout
 
 
+def test_files_of_one_name_are_told_apart(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("vasp/00", "vasp/01"):
+        Path(folder).mkdir(parents=True)
+        ase.io.write(f"{folder}/POSCAR", bulk("Si"))
+    ase.io.write("vasp/two.extxyz", [bulk("Si"), bulk("Si", cubic=True)])
+    shown = run("predict", "--model", workplace.model, "vasp").stdout
+    names = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert names == ["00/POSCAR 0", "01/POSCAR 0", "two.extxyz 0", "two.extxyz 1"]
+    # As given one way and the other; the folder above is common.
+    shown = run("predict", "--model", workplace.model, tmp_path / "vasp/00/POSCAR", "vasp/01/POSCAR").stdout
+    assert "00/POSCAR 0" in shown
+    assert "01/POSCAR 0" in shown
+
+
+def test_predict_writes_a_table(workplace: Workplace, tmp_path: Path) -> None:
+    frames = ase.io.read(workplace.data, "3:5")
+    ase.io.write(tmp_path / "two.extxyz", frames)
+    output = tmp_path / "out.csv"
+    result = run("predict", "--model", workplace.model, tmp_path / "two.extxyz", "--output", output, "-q")
+    assert result.exit_code == 0, result.output
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    model = Ensemble.load(workplace.model)
+    assert [(row["file"], row["index"]) for row in rows] == [(str(tmp_path / "two.extxyz"), i) for i in "01"]
+    for row, atoms in zip(rows, frames, strict=True):
+        expected = model.predict(atoms)
+        assert float(row["energy (eV)"]) == pytest.approx(expected.energy, abs=1e-6)
+        assert float(row["energy (eV/atom)"]) == pytest.approx(expected.energy / len(atoms), abs=1e-8)
+        assert float(row["uncertainty (eV/atom)"]) == pytest.approx(expected.uncertainty, abs=1e-8)
+        assert row["formula"] == atoms.get_chemical_formula()
+
+
+def test_the_embedded_model_is_the_default_and_has_a_name(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("POSCAR", bulk("Si"))
+    embedded, own = (Ensemble.load(p).model_id for p in (embedded_model(), workplace.model))
+
+    def used(*model: object) -> str:
+        return str(json.loads(run("predict", "POSCAR", "--json", *model).stdout)["model"])
+
+    assert used() == used("--model", "embedded") == embedded
+    assert f"model {embedded} (embedded)" in run("predict", "POSCAR").stdout
+    assert json.loads(run("info", "embedded", "--json").stdout)["model"] == embedded
+    shutil.copytree(workplace.model, "embedded")
+    assert used("--model", "embedded") == own, "a directory of that name comes first"
+    assert used() == embedded, "but is not guessed"
+
+
 def test_predict_reads_directories_and_adds_vacuum(workplace: Workplace, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     (folder / "deeper").mkdir(parents=True)
@@ -194,7 +250,17 @@ def test_evaluate(workplace: Workplace, tmp_path: Path) -> None:
     assert values["averaged_model"]["max_error"] == pytest.approx(1000 * np.max(np.abs(wrong)))
     assert values["unit"] == "meV/atom"
     assert values["model"] == model.model_id
-    shown = run("evaluate", "--model", workplace.model, data)
+    output = tmp_path / "errors.csv"
+    shown = run("evaluate", "--model", workplace.model, data, "--output", output)
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_allclose([float(row["error (meV/atom)"]) for row in rows], 1000 * np.array(wrong))
+    given = [a.get_potential_energy() / len(a) for a in frames]
+    np.testing.assert_allclose([float(row["reference energy (eV/atom)"]) for row in rows], given)
+    assert [row["index"] for row in rows] == [str(i) for i in range(len(frames))]
+    refused = run("evaluate", "--model", workplace.model, data, "--output", tmp_path / "errors.json")
+    assert refused.exit_code == 2
+    assert "give it the ending .csv" in refused.stderr
     assert "RMSE" in shown.stdout
     assert f"{values['averaged_model']['rmse']:.2f}" in shown.stdout
 
@@ -232,7 +298,7 @@ def test_info_counts_no_damaged_units(workplace: Workplace, tmp_path: Path) -> N
     assert store["units done"] == f"{int(units) - 1} of {units}"
 
 
-def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path) -> None:
+def test_training_again_replaces_the_model_only_when_told_to(workplace: Workplace, tmp_path: Path) -> None:
     arguments = (
         "--store",
         workplace.store,
@@ -246,12 +312,17 @@ def test_training_again_replaces_the_model(workplace: Workplace, tmp_path: Path)
         1,
     )
     ids = []
-    for seed in (0, 1):
-        result = run("train", "--model", tmp_path / "m", *arguments, "--seed", seed)
+    for seed, force in ((0, []), (1, ["--force"])):
+        result = run("train", "--model", tmp_path / "m", *arguments, "--seed", seed, *force)
         assert result.exit_code == 0, result.output
         ids.append(Ensemble.load(tmp_path / "m").model_id)
         assert (tmp_path / "m" / "report" / "parity.png").exists()
     assert ids[0] != ids[1]
+    refused = run("train", "--model", tmp_path / "m", *arguments, "--seed", 2)
+    assert refused.exit_code == 2
+    assert "there is a model already" in refused.stderr
+    assert "--force" in refused.stderr
+    assert Ensemble.load(tmp_path / "m").model_id == ids[1]
 
 
 def test_some_steps_of_each_path(workplace: Workplace, tmp_path: Path) -> None:

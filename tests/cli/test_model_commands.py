@@ -7,7 +7,7 @@ import numpy as np
 
 from atomscatter import Ensemble
 from service.demo_data import load_sample, thinned
-from service.report import write_extxyz
+from service.result_files import write_extxyz
 from tests.cli.conftest import Workplace, run
 
 
@@ -15,7 +15,12 @@ def test_a_pruned_model_predicts(workplace: Workplace, tmp_path):
     out = tmp_path / "pruned"
     shutil.copytree(workplace.model, out)  # which is replaced, and its report goes
     known = ("--model", workplace.model, "--store", f"file://{workplace.store}", "--out", out)
-    result = run("prune", *known, "--features", 20)
+    refused = run("prune", *known, "--features", 20)
+    assert refused.exit_code == 2
+    assert "--out" in refused.stderr
+    assert "there is a model already" in refused.stderr
+    assert Ensemble.load(out).model_id == Ensemble.load(workplace.model).model_id
+    result = run("prune", *known, "--features", 20, "--force")
     assert result.exit_code == 0, result.output
     assert "features; RMSE on held-out paths" in result.stdout
     assert not (out / "report").exists()
@@ -23,7 +28,7 @@ def test_a_pruned_model_predicts(workplace: Workplace, tmp_path):
     assert np.count_nonzero(model.weights.any(axis=0)) == model.card["pruned"]["features"] <= 20
     told = run("predict", workplace.data, "--model", out, "--json")
     assert json.loads(told.stdout.splitlines()[0])["model"] == model.model_id
-    few = run("prune", *known, "--features", 1)
+    few = run("prune", *known, "--features", 1, "--force")
     assert few.exit_code == 2
     assert "the smallest pruned model has" in few.stderr
 
@@ -42,12 +47,15 @@ def test_a_model_with_new_paths(workplace: Workplace, tmp_path):
     assert made.exit_code == 0, made.output
     shutil.copytree(workplace.model, out)
     known = ("--model", out, "--store", f"file://{workplace.store}", "--out", out)
-    result = run("extend", *known, "--new", f"file://{store}")
+    refused = run("extend", *known, "--new", f"file://{store}")
+    assert refused.exit_code == 2
+    assert "there is a model already" in refused.stderr
+    result = run("extend", *known, "--new", f"file://{store}", "--force")
     assert result.exit_code == 0, result.output
     assert "models changed; RMSE on held-out paths" in result.stdout
     assert Ensemble.load(out).card["added_paths"] == [new]
     assert not (out / "report").exists()
     once_more = ("--model", workplace.model, "--store", workplace.store, "--out", out)
-    again = run("extend", *once_more, "--new", workplace.store)
+    again = run("extend", *once_more, "--new", workplace.store, "--force")
     assert again.exit_code == 2
     assert "is known already" in again.stderr

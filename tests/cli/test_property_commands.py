@@ -6,7 +6,11 @@ import json
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
 from ase.eos import EquationOfState
+from ase.mep import NEB
+from ase.optimize import MDMin
 from ase.units import GPa
 
 from api.app import STATIC
@@ -57,6 +61,10 @@ def test_barrier(model, workplace, tmp_path):
     energies = [model.predict(a).energy for a in ase.io.read(PATH, ":")]
     found = json.loads(result.stdout)
     assert found["barrier"] == pytest.approx(np.ptp(energies))
+    assert found["forward_barrier"] == pytest.approx(max(energies) - energies[0])
+    assert found["backward_barrier"] == pytest.approx(max(energies) - energies[-1])
+    assert energies[0] == max(energies), "this path begins at its highest image"
+    assert "the highest image is the first" in found["warning"]
     titles, values = rows(tmp_path / "barrier.csv")
     assert titles[1] == "relative energy (eV)"
     np.testing.assert_allclose(values[:, 1], np.array(energies) - energies[0], atol=1e-6)
@@ -64,6 +72,46 @@ def test_barrier(model, workplace, tmp_path):
     assert "eV" in shown
     images = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
     assert images == [str(i) for i in range(len(energies))]
+
+
+def test_a_trajectory_of_a_neb_holds_several_bands(workplace, tmp_path):
+    ends = [bulk("Si", cubic=True) * (2, 1, 1) for _ in range(2)]
+    del ends[0][0], ends[1][1]
+    band = [ends[0], *(ends[0].copy() for _ in range(3)), ends[1]]
+    neb = NEB(band, method="improvedtangent")
+    neb.interpolate(mic=True)
+    for i, image in enumerate(neb.images):
+        image.rattle(0.05, seed=i)
+        image.calc = LennardJones(sigma=2.1, epsilon=0.5)
+    MDMin(neb, trajectory=str(tmp_path / "neb.traj"), logfile=None).run(fmax=0, steps=2)
+    refused = run("barrier", tmp_path / "neb.traj", "--model", workplace.model)
+    assert refused.exit_code == 2
+    assert "these 15 structures are not one path but bands of 5 images" in refused.stderr
+    assert "(--last 5)" in refused.stderr
+    ase.io.write(tmp_path / "band.extxyz", ase.io.read(tmp_path / "neb.traj", "-5:"))
+    options = "--json", "-q", "--model", workplace.model
+    found = json.loads(run("barrier", tmp_path / "neb.traj", "--last", 5, *options).stdout)
+    expected = json.loads(run("barrier", tmp_path / "band.extxyz", *options).stdout)
+    np.testing.assert_allclose(found["relative_energies"], expected["relative_energies"], atol=1e-5)
+    too_many = run("barrier", tmp_path / "band.extxyz", "--last", 6)
+    assert too_many.exit_code == 2
+    assert "there are 5 structures" in too_many.stderr
+
+
+def test_a_path_is_no_strain_series(workplace):
+    shown = run("bulk-modulus", PATH, "--model", workplace.model)
+    assert shown.exit_code == 0
+    assert "No bulk modulus: structure 6 is not structure 0 at another volume" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["bulk-modulus", "barrier", "voltage", "rdf"])
+def test_output_is_a_directory(command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name in ("energies.csv", "file"):
+        result = run(command, ONE, "--output", tmp_path / name)
+        assert result.exit_code == 2
+        assert f"{name}: is the directory for a CSV file and a plot" in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_barrier_over_the_folders_of_a_vasp_calculation(workplace, tmp_path):

@@ -20,7 +20,7 @@ import yaml
 
 from service.settings import ServeSettings, read_settings
 from tests.deploy.kustomized import kustomized
-from tests.ray_head import ROOT
+from tests.repository import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 DIRECTORIES = ("base", "overlays/example", "campaign", "overlays/example-campaign")

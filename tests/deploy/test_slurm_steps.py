@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.ray_head import ROOT
+from tests.repository import ROOT
 
 CAMPAIGN_SBATCH = ROOT / "deploy" / "slurm" / "campaign.sbatch"
 SCRIPT = CAMPAIGN_SBATCH.read_text()

@@ -18,7 +18,7 @@ from atomscatter.scattering import Scattering
 from service.logs import configure_logging
 from service.reading import read_structures
 from tests.faults.marked import leave_marks
-from tests.ray_head import ROOT
+from tests.repository import ROOT
 from workers.featurize import featurize
 
 SETTINGS = {"beta": 1.0, "scales": 2}

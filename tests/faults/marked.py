@@ -115,8 +115,8 @@ def marks_left(*arguments, **options):
 def _marked(file, seconds, tickets, gate):
     # Defined in a function, so that Ray ships the class itself.
     class MarkedFeaturizer(Featurizer):
-        def __init__(self, config, store_path):
-            super().__init__(config, store_path)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             import ray
 
             self.node = ray.get_runtime_context().get_node_id()

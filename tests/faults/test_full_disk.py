@@ -19,8 +19,8 @@ from service.default_model import embedded_model
 from service.feature_store import FeatureStore
 from service.jobs import JobLedger
 from service.ledger import Unit
+from service.model_directory import save_model
 from service.registry import ModelRegistry
-from service.report import save_model
 from service.training import FitSettings
 from tests.api.conftest import assert_problem, serving
 from tests.api.test_jobs import chunk_times, ended, job_process

@@ -13,8 +13,8 @@ from service.feature_store import FeatureStore
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks
-from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
+from tests.ray_nodes import ray_nodes
 from tests.stores import content_hash
 
 WORKERS = 2

@@ -10,8 +10,8 @@ from tests.faults.at_work import wait_until_at_work
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks
-from tests.faults.ray_nodes import ray_nodes
 from tests.faults.times import times
+from tests.ray_nodes import ray_nodes
 from tests.stores import content_hash
 
 SECONDS = 0.6

@@ -9,8 +9,8 @@ from service.feature_store import FeatureStore
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well, wait_for_line
 from tests.faults.marked import Marks
-from tests.faults.ray_nodes import ray_nodes
-from tests.ray_head import ROOT
+from tests.ray_nodes import ray_nodes
+from tests.repository import ROOT
 from tests.stores import content_hash
 
 SECONDS = 0.2

@@ -12,8 +12,8 @@ from tests import netns
 from tests.faults.conftest import CHUNK_ROWS
 from tests.faults.driver import driver, ended_well
 from tests.faults.marked import Marks
-from tests.faults.ray_nodes import IMPATIENT, ray_nodes
 from tests.faults.times import times
+from tests.ray_nodes import IMPATIENT, ray_nodes
 from tests.stores import content_hash
 
 SECONDS = 0.6

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from atomscatter import Ensemble
 from service.demo_report import DemoResult, print_result
-from service.report import terminal
+from service.tables import terminal
 from service.training import FitSettings
 from workers.cluster import connect
 from workers.demo import DemoSettings, run_demo

@@ -15,19 +15,19 @@ from service.jobs import JobLedger
 from service.state import StateDirectory
 from tests.api.conftest import assert_problem, serving
 from tests.api.test_jobs import ended, events, running, submit, training_set
-from tests.ray_head import ray_head
+from tests.ray_nodes import ray_nodes
 from workers.job_places import RayJobs
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    with ray_head(tmp_path_factory.mktemp("head") / "log", dashboard=True) as found:
+    with ray_nodes(tmp_path_factory.mktemp("head"), dashboard=True, cpus=2) as found:
         yield found
 
 
 @pytest.fixture
 def token(head, monkeypatch):
-    for name, value in head.environment.items():
+    for name, value in head.credentials.items():
         monkeypatch.setenv(name, value)
 
 
@@ -60,7 +60,7 @@ def test_a_job_is_run_by_the_cluster_and_cancelled_there(head, token, tmp_path):
     # Not by Ray's own client: it keeps the first token that this process ever used.
     found = httpx.get(
         f"{head.jobs_address}/api/jobs/",
-        headers={"Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}"},
+        headers={"Authorization": f"Bearer {head.credentials['RAY_AUTH_TOKEN']}"},
         timeout=60,
     )
     (submitted,) = [j for j in found.json() if job in j["submission_id"]]
@@ -107,7 +107,7 @@ from workers.job_places import RayJobs
 RayJobs(StateDirectory(Path(sys.argv[1])), sys.argv[2]).check()
 print("let in")
 """
-    for environment, answer in (({}, ""), (head.environment, "let in\n")):
+    for environment, answer in (({}, ""), (head.credentials, "let in\n")):
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), head.jobs_address],
             env=os.environ | environment | {"RAY_ADDRESS": "http://127.0.0.1:9"},

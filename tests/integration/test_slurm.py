@@ -18,7 +18,7 @@ from service.feature_store import FeatureStore
 from tests.api.test_jobs import training_set
 from tests.cli.conftest import run
 from tests.ports import unused_port
-from tests.ray_head import ROOT
+from tests.repository import ROOT
 from tests.slurm import slurm
 from tests.stores import content_hash
 from workers.cluster import connect

@@ -15,7 +15,8 @@ from cli.app import app
 from service.api_keys import new_key
 from tests.api.conftest import serving
 from tests.api.test_jobs import training_set
-from tests.ray_head import ROOT, ray_head
+from tests.ray_nodes import ray_nodes
+from tests.repository import ROOT
 
 SMALL = "folds = 2\nbootstraps = 2\nmax_features = 9\n"
 AN_ID = "1" * 16
@@ -23,7 +24,7 @@ AN_ID = "1" * 16
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    with ray_head(tmp_path_factory.mktemp("head") / "log", dashboard=True) as found:
+    with ray_nodes(tmp_path_factory.mktemp("head"), dashboard=True, cpus=2) as found:
         yield found
 
 
@@ -46,7 +47,7 @@ def here(head, place):
 def start(head, *arguments, environment=None, **streams):
     command = [sys.executable, "-m", "cli", *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    variables = os.environ | (head.environment if environment is None else environment)
+    variables = os.environ | (head.credentials if environment is None else environment)
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -159,7 +160,7 @@ def test_without_a_directory_that_the_nodes_see(head, tmp_path):
     here = ("--address", head.jobs_address)
     _, err = run(head, "submit", "evaluate", "--dataset", AN_ID, *here, code=2)
     assert f"--address {head.jobs_address} is a Ray head: --state has to name" in err
-    shared = head.environment | {"ATOMSCATTER_STATE": str(tmp_path / "named")}
+    shared = head.credentials | {"ATOMSCATTER_STATE": str(tmp_path / "named")}
     _, err = run(head, "submit", "evaluate", "--dataset", AN_ID, *here, code=2, environment=shared)
     assert "no data set" in err
 
@@ -184,7 +185,7 @@ def test_what_a_process_says_that_finds_no_directory(head, tmp_path):
     """In a process of its own: Ray's client keeps the first token that a process ever used."""
     command = [sys.executable, "-c", LAST_WORDS, tmp_path / "unseen", head.jobs_address, AN_ID]
     done = subprocess.run(
-        command, env=os.environ | head.environment, stdout=subprocess.PIPE, text=True, check=True
+        command, env=os.environ | head.credentials, stdout=subprocess.PIPE, text=True, check=True
     )
     assert done.stdout.split() == ["True"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from atomscatter.errors import DataError
-from service.datasets import DatasetReading, DatasetStore, describe
+from atomscatter.errors import DataError, StorageError
+from service.datasets import DatasetReading, DatasetStore, UnknownIdError, describe
 from service.uploads import MOST_PROBLEMS, UnsupportedUploadError, UploadError
 
 READING = DatasetReading()
@@ -178,3 +178,29 @@ def test_a_set_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     scratch = synced[0].parent
     assert scratch.name.startswith(".new-"), "not yet under its name"
     assert synced == [scratch / "structures.extxyz", scratch / "dataset.json", scratch, tmp_path]
+
+
+@pytest.mark.parametrize("damage", [None, no_file, no_description, half_of_the_description])
+def test_a_deleted_set_is_unknown_damaged_or_not(tmp_path, damage):
+    store = DatasetStore(tmp_path)
+    dataset_id, other = added(store), added(store, content=frames(3))
+    if damage is not None:
+        damage(tmp_path / dataset_id)
+    store.delete(dataset_id)
+    assert [p.name for p in tmp_path.iterdir()] == [other]
+    for unknown in (dataset_id, "..", ""):
+        with pytest.raises(UnknownIdError, match="no data set"):
+            store.delete(unknown)
+    assert added(store) == dataset_id, "it can be sent again"
+
+
+def test_on_a_full_disk_a_set_makes_room(small_disk):
+    disk = small_disk("1m")
+    store = DatasetStore(disk / "datasets")
+    dataset_id = added(store)
+    with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb") as filler:
+        filler.write(bytes(2**21))
+    with pytest.raises(StorageError, match="no space left"):
+        added(store, content=frames(3))
+    store.delete(dataset_id)
+    assert store.all() == []

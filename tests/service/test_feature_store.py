@@ -193,13 +193,6 @@ def test_every_flipped_bit_of_the_ledger_is_found(store):
         FeatureStore.open(store.path)
 
 
-def test_a_store_of_an_older_version_is_refused_with_a_reason(store):
-    shutil.rmtree(store.path / "ledger")
-    (store.path / "ledger.sqlite").touch()
-    with pytest.raises(StoreError, match="older version of atomscatter; delete it and featurize again"):
-        FeatureStore.open(store.path)
-
-
 def test_another_configuration_is_refused_with_what_differs(store, structures):
     other = Scattering(beta=0.75, scales=2)
     with pytest.raises(StoreError) as caught:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from atomscatter.errors import StoreError
 from service.datasets import UnknownIdError
-from service.job_parameters import FeaturizeParameters, TrainParameters
+from service.deletion import InUseError
+from service.job_parameters import TrainParameters
 from service.jobs import MAX_ATTEMPTS, JobLedger, JobStateError, KeyReusedError, QueueFullError
 
 CLUSTER = "http://head:8265"
@@ -18,15 +19,6 @@ CLUSTER = "http://head:8265"
 @pytest.fixture
 def ledger(tmp_path):
     return JobLedger(tmp_path / "state" / "jobs.sqlite")
-
-
-def test_featurize_jobs_of_before_there_were_products_have_none(ledger):
-    before = {"dataset": "0" * 16, "beta": None, "scales": None, "precision": "single", "copies": 0.4}
-    assert FeaturizeParameters.stored(before).products is False
-    today = FeaturizeParameters(dataset="0" * 16)
-    job, _ = ledger.submit("featurize", today.model_dump(mode="json"))
-    assert FeaturizeParameters.stored(job.parameters) == today
-    assert today.products
 
 
 def test_a_job_from_queue_to_end(ledger):
@@ -220,3 +212,19 @@ def test_energies_of_the_elements_are_numbers_of_elements():
     ):
         with pytest.raises(ValidationError, match=message):
             TrainParameters(store="0" * 16, references=references)
+
+
+def test_what_a_job_needs_until_it_has_ended(ledger):
+    job, _ = ledger.submit("evaluate", {"dataset": "a", "model": "b"})
+    for step in (lambda: None, lambda: ledger.start(job.id), lambda: ledger.cancel(job.id)):
+        step()
+        state = ledger.get(job.id).state
+        with pytest.raises(InUseError, match=f"data set a is needed by job {job.id}, which is {state}"):
+            ledger.require_unused("dataset", "a")
+        with pytest.raises(InUseError, match="model b is needed"):
+            ledger.require_unused("model", "b")
+        ledger.require_unused("dataset", "b")
+    assert state == "cancelling"
+    ledger.finish(job.id, "cancelled")
+    ledger.require_unused("dataset", "a")
+    ledger.require_unused("model", "b")

@@ -11,7 +11,7 @@ import pytest
 
 from atomscatter.errors import ConfigError, WorkerError
 from tests.ports import unused_port
-from tests.ray_head import ray_head
+from tests.ray_nodes import ray_nodes
 from workers.cluster import available_cores, connect
 from workers.pool import run_units
 
@@ -201,11 +201,10 @@ structures = [LabelledStructure(bulk("Si", a=5.4 + 0.1 * i), "x.cif", i, str(i),
 store = featurize(structures, Scattering(beta=1.0, scales=1), {str(tmp_path / "store")!r}, address=address)
 print(store.is_complete, store.verify())
 """
-    log = tmp_path / "head.log"
-    with ray_head(log) as head:
-        done = run_python(code, f"127.0.0.1:{head.port}", **head.environment)
-        assert done.stdout == "1 1 2.0\nTrue []\n", done.stderr + log.read_text()
-        assert head.process.poll() is None
+    with ray_nodes(tmp_path, cpus=2) as cluster:
+        done = run_python(code, cluster.address, **cluster.credentials)
+        assert done.stdout == "1 1 2.0\nTrue []\n", done.stderr + cluster.head.log.read_text()
+        assert cluster.head.process.poll() is None
 
 
 def test_an_address_where_nothing_answers_is_a_clear_error():

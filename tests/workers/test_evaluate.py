@@ -1,4 +1,4 @@
-"""Evaluate jobs on a cluster: its workers compute the features, and the driver does not."""
+"""Evaluate jobs on a cluster: its workers compute the features that the model needs, the driver none."""
 
 import contextlib
 
@@ -8,13 +8,14 @@ from ase import Atoms
 from ase.build import bulk
 
 from atomscatter.ensemble import Ensemble
+from atomscatter.extrapolation import ExtrapolationModel
 from atomscatter.scattering import Scattering
 from service.default_model import embedded_model
 from service.demo_data import load_sample
-from service.evaluation import evaluate, summary
+from service.evaluation import evaluate, evaluate_blocks, needed_features, summary
 from service.feature_store import FeatureStore
 from service.reading import LabelledStructure
-from service.report import write_extxyz
+from service.result_files import write_extxyz
 from service.state import StateDirectory
 from workers.cluster import connect
 from workers.evaluate import features_by_workers
@@ -43,14 +44,26 @@ def silicon(n):
     return [LabelledStructure(bulk("Si", a=5.0 + 0.01 * i), "made.xyz", i, str(i), -1.0) for i in range(n)]
 
 
-def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
+def model_of_few_columns(structures):
+    scattering = Scattering.for_species(["Si"], beta=1.0, scales=2)
+    features = np.array([scattering.features(s.atoms) for s in structures])
+    weights = np.zeros((4, scattering.n_features))
+    weights[:, [0, 5, 40]] = np.random.default_rng(0).normal(size=(4, 3))
+    fold = np.array([0, 0, 1, 1])
+    learnt = ExtrapolationModel.fit(features, weights.mean(axis=0), np.arange(len(structures)) % 2)
+    return Ensemble(weights, np.zeros(4), fold, np.full(4, 4), scattering.config, learnt, "made")
+
+
+def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, request):
+    structures = silicon(100)
+    ensemble = model_of_few_columns(structures[:10])
+    request.getfixturevalue("driver_only_drives")
     monkeypatch.setattr("service.chunks._LEAST_UNIT_SECONDS", 0.0)  # every structure is a unit
     monkeypatch.setattr("service.evaluation._ROWS", 30)
-    scattering, structures = Scattering.for_species(["Si"], beta=1.0, scales=2), silicon(100)
     place = tmp_path / "stores" / "x"
 
     def compute(seen):
-        return list(features_by_workers(structures, scattering, place, "auto", seen))
+        return list(features_by_workers(structures, ensemble, place, "auto", seen))
 
     done = []
 
@@ -72,7 +85,11 @@ def test_an_interrupted_one_goes_on(tmp_path, monkeypatch, driver_only_drives):
     assert list((tmp_path / "stores").iterdir()) == []
     monkeypatch.undo()
     assert [len(block) for block in blocks] == [30, 30, 30, 10]
-    assert np.array_equal(np.concatenate(blocks), [scattering.features(s.atoms) for s in structures])
+    here = list(needed_features(ensemble, structures, lambda _: None))
+    assert np.array_equal(np.concatenate(blocks), np.concatenate(here)), "as those of a prediction"
+    unused = np.setdiff1d(np.arange(ensemble.n_features), ensemble.needed.columns)
+    assert unused.size
+    assert not np.concatenate(blocks)[:, unused].any(), "they are not computed"
 
 
 def run_job(state, frames, energies, on_cluster):
@@ -106,5 +123,7 @@ def test_a_job(tmp_path, monkeypatch, driver_only_drives):
     monkeypatch.undo()
     ensemble = Ensemble.load(embedded_model())
     features = np.array([ensemble.scattering.features(s.atoms) for s in sample])
-    expected = summary(evaluate(ensemble, sample, features))
-    assert status.result["averaged_model"] == pytest.approx(expected["averaged_model"])
+    of_all = summary(evaluate(ensemble, sample, features))
+    assert status.result["averaged_model"] == pytest.approx(of_all["averaged_model"])
+    of_needed = evaluate_blocks(ensemble, sample, needed_features(ensemble, sample, lambda _: None))
+    assert status.result["averaged_model"] == summary(of_needed)["averaged_model"], "to the last bit"

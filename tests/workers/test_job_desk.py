@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from api.state import Service
 from atomscatter.errors import ConfigError
 from service.demo_data import load_sample
-from service.report import write_extxyz
+from service.result_files import write_extxyz
 from service.settings import ServeSettings
 from service.state import StateDirectory
 from tests.ports import unused_port
@@ -80,6 +80,19 @@ def test_a_model_is_not_evaluated_on_elements_that_it_does_not_know(state, tmp_p
             with pytest.raises(ConfigError, match=rf"{dataset} contains Cl, Na; known elements .* Li, Si"):
                 desk.submit("evaluate", {"dataset": dataset, "model": model})
         assert desk.jobs(1) == []
+
+
+def test_references_that_lack_an_element_are_refused_as_a_training_is_submitted(state, tmp_path):
+    store = submitted(state, None, tmp_path)
+    with contextlib.closing(state.ledger()) as ledger:
+        ledger.start(store.id)
+        ledger.finish(store.id, "succeeded")
+    with desk_of(state) as desk:
+        with pytest.raises(ConfigError, match=r"the references .* lack Si"):
+            desk.submit("train", {"store": store.id, "references": {"Li": -1.9}})
+        (state.root / "datasets" / store.parameters["dataset"]).rename(tmp_path / "gone")
+        job = desk.submit("train", {"store": store.id, "references": {"Li": -1.9}})
+        assert job.state == "queued", "it needs only the store, which knows its elements"
 
 
 def test_a_command_that_passes_by_starts_no_job_of_a_cluster(state, cluster, tmp_path):

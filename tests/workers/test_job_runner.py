@@ -10,9 +10,9 @@ import pytest
 
 from atomscatter.errors import WorkerError
 from service.demo_data import load_sample
-from service.report import write_extxyz
+from service.result_files import write_extxyz
 from service.state import StateDirectory
-from tests.ray_head import ray_head
+from tests.ray_nodes import ray_nodes
 from workers import job_runner
 from workers.job_desk import JobDesk
 from workers.job_runner import JobRunner
@@ -51,7 +51,7 @@ class Between:
         self._client = httpx.Client(
             base_url=head.jobs_address,
             headers={
-                "Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}",
+                "Authorization": f"Bearer {head.credentials['RAY_AUTH_TOKEN']}",
                 "Content-Type": "application/json",
             },
             timeout=120,
@@ -84,7 +84,7 @@ class Between:
 @pytest.fixture(scope="module")
 def between(tmp_path_factory):
     folder = tmp_path_factory.mktemp("head")
-    with ray_head(folder / "log", dashboard=True) as head, contextlib.closing(Between(head)) as found:
+    with ray_nodes(folder, dashboard=True, cpus=2) as head, contextlib.closing(Between(head)) as found:
         yield found
 
 

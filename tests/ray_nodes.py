@@ -13,8 +13,13 @@ from pathlib import Path
 
 import psutil
 
-from tests.ports import unused_port
-from tests.ray_head import ATTEMPTS, RAY, ROOT, WITHOUT_IDLE_DAEMONS, wait_for_port
+from tests.ports import unused_port, wait_for_port
+from tests.repository import ROOT
+
+RAY = str(Path(sys.executable).with_name("ray"))
+ATTEMPTS = 4
+# Daemons of a head that these tests do not need, and that take a second of a processor for each start.
+WITHOUT_IDLE_DAEMONS = ("--no-monitor", "--include-log-monitor=false")
 
 # Nodes that do not answer are given up sooner than in production (5 x 10 s), so that tests are shorter.
 IMPATIENT = {
@@ -90,14 +95,15 @@ class RayNode:
 
 
 class RayNodes:
-    """A head of one CPU, and nodes that are added with :meth:`add`.
+    """A head, and nodes that are added with :meth:`add`; a client's environment needs ``credentials``.
 
     Args:
-        folder: for the log.
+        folder: for the logs.
         settings: environment of all nodes and drivers, beside what they need.
         host: address of the head.
         prefix: command that runs it.
         dashboard: whether the head offers the Jobs API.
+        cpus: of the head.
     """
 
     def __init__(self, folder, *, settings=None, host="127.0.0.1", prefix=(), dashboard=False, cpus=1):
@@ -105,9 +111,10 @@ class RayNodes:
         self.host = host
         self.port, self.dashboard_port = unused_port(), unused_port()
         self.directory = tempfile.mkdtemp(prefix="rayf-", dir="/tmp")
+        self.credentials = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # The nodes of a cluster have the package and its Python; here they find them so.
         self.environment = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            **self.credentials,
             "PYTHONPATH": str(ROOT),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         } | (settings or {})
@@ -118,11 +125,16 @@ class RayNodes:
             self._shown = [
                 "--include-dashboard=true",
                 f"--dashboard-port={self.dashboard_port}",
+                # Its default is taken when another Ray runs on this machine, and no job starts without it.
                 f"--dashboard-agent-listen-port={unused_port()}",
             ]
         self._wait_port = self.dashboard_port if dashboard else self.port
-        self.nodes = []
-        self.start_head()
+        self.nodes, self.head = [], None
+        try:
+            self.start_head()
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def address(self):
@@ -145,7 +157,7 @@ class RayNodes:
             prefix=self._prefix,
         )
         if not self._prefix:
-            wait_for_port(self._wait_port)
+            wait_for_port(self._wait_port, seconds=180, process=self.head.process)
 
     def add(self, *, host=None, prefix=(), cpus=1):
         """Start a node and return it when its raylet runs."""
@@ -160,8 +172,9 @@ class RayNodes:
         return node
 
     def end(self):
-        for node in [*self.nodes, self.head]:
+        for node in filter(None, [*self.nodes, self.head]):
             node.kill()
+        self.nodes, self.head = [], None
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
