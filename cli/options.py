@@ -16,7 +16,12 @@ DATA_HELP = (
 Data = Annotated[list[Path], typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURES", help=DATA_HELP, show_default=False)]
 ModelDirectory = Annotated[
-    Path, typer.Option("--model", help="Directory of the model (made by train or demo), or the word embedded.", show_default=False)
+    Path,
+    typer.Option(
+        "--model",
+        help="Directory of the model (made by train or demo), or the word embedded.",
+        show_default=False,
+    ),
 ]
 PathKey = Annotated[
     str | None,

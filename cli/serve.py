@@ -55,8 +55,9 @@ def serve(
     configure_logging(options.verbosity(quiet, verbose), as_json=as_json)
     # What is wrong with the model or the state directory is said now, before anything starts.
     if settings.model is not None:
-        settings = settings.model_copy(update={"model": model_directory(settings.model)})
-        _ = Ensemble.load(settings.model).scattering
+        directory = model_directory(settings.model)
+        settings = settings.model_copy(update={"model": directory})
+        _ = Ensemble.load(directory).scattering
     else:
         _require_active_model(settings.state)
     _require_usable_state(settings)
