@@ -159,6 +159,7 @@ class WhileAwaited:
             await self.app(scope, receive, send)
             return
         complete = asyncio.Event()
+        answering = False
 
         async def noting_the_end() -> Message:
             message = await receive()
@@ -166,16 +167,21 @@ class WhileAwaited:
                 complete.set()
             return message
 
+        async def noting_the_answer(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
         async def hung_up() -> None:
             await complete.wait()  # until then the messages are the app's
             while (await receive())["type"] != "http.disconnect":
                 pass
 
-        work = asyncio.ensure_future(self.app(scope, noting_the_end, send))
+        work = asyncio.ensure_future(self.app(scope, noting_the_end, noting_the_answer))
         watch = asyncio.create_task(hung_up())
         try:
             await asyncio.wait([work, watch], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
+            if answering or work.done():  # after an answer, servers say that the sender has gone
                 await work
             else:
                 work.cancel()

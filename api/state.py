@@ -33,7 +33,7 @@ _SECONDS_OF_A_CHECK = 5.0
 """For so long the outcome of a check is told to all who ask."""
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-"""Between looks for a model that another process has made the active one."""
+"""Between looks for a model that another process has made the active one, and for changes of the API keys."""
 
 _SECONDS_AFTER_TROUBLE = 10.0
 """Until the next look, when that model could not be loaded: each try reads all of it."""
@@ -70,7 +70,7 @@ class Service:
         self._pool: PredictionPool | None = None
         self._jobs: JobLedger | None = None
         self._runner: JobRunner | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the processes, load the active model in each, and go on with jobs that were left.
@@ -99,14 +99,16 @@ class Service:
             model_id = self.registry.active
         self._serve(await self._loaded(model_id))
         if self.settings.model is None:
-            self._following = asyncio.create_task(self._follow())
+            self._watching.append(asyncio.create_task(self._follow()))
+        if self.keys is not None:
+            self._watching.append(asyncio.create_task(self._look_at(self.keys)))
         self._runner = runner  # not earlier: one that has not begun must end no job that was left
         self._runner.start()
 
     def stop(self) -> None:
         """End the processes; a job that is running stays queued for the next start."""
-        if self._following is not None:
-            self._following.cancel()
+        for task in self._watching:
+            task.cancel()
         if self._runner is not None:
             self._runner.stop()
         if self._pool is not None:
@@ -181,6 +183,12 @@ class Service:
                 if reason != trouble:
                     log.error("the active model cannot be served; the one before is", reason=reason)
                 trouble = reason
+
+    async def _look_at(self, keys: ApiKeys) -> None:
+        """In a thread: a file system that does not answer stops no request."""
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            await run_in_threadpool(keys.look)
 
     async def delete_model(self, model_id: str) -> None:
         """Delete a stored model.

@@ -186,9 +186,10 @@ class Scattering:
     def from_config(cls, config: Mapping[str, Any]) -> Scattering:
         """Inverse of :attr:`config`; entries may be left out, ConfigError names what is unknown or wrong.
 
-        One without ``products`` has none.
+        One without ``origin`` is older than that setting: its grids stay in the cell. One without
+        ``products`` has none.
         """
-        settings = {"products": None, **config}
+        settings = {"origin": "cell", "products": None, **config}
         unknown = set(settings) - _SETTINGS
         if unknown:
             raise ConfigError(f"unknown scattering setting: {', '.join(sorted(unknown))}")

@@ -59,7 +59,8 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(plain(result), allow_nan=False))
         return
-    title = f"{result['n_structures']} structures, model {ensemble.model_id}"
+    named = f"model {ensemble.model_id}{' (embedded)' if model is None else ''}"
+    title = f"{result['n_structures']} structures, {named}"
     terminal().print(rich_table(title, ("errors (meV/atom)", "averaged model", "folds"), _rows(result)))
     typer.echo(f"{100 * result['extrapolating_share']:.0f} % of the structures are flagged as extrapolating.")
 

@@ -41,7 +41,7 @@ def new_key(name: str, scopes: Collection[str]) -> tuple[str, str]:
 
 
 class ApiKeys:
-    """The keys of a file, as it is now: a key whose line is gone is refused from then on.
+    """The keys of a file, as it was when :meth:`look` last saw it unchanged: call it every second or so.
 
     While the file cannot be read any more, or has a line that cannot be used, the keys of before stay valid,
     and the log says so once: a slip of an editor locks nobody out. So deleting the file revokes no key; an
@@ -53,19 +53,19 @@ class ApiKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content = _content(path)
+        self._content = self._last_seen = _content(path)
         self._keys = _parsed(self._content, path)
 
     def find(self, key: str) -> ApiKey | None:
         """The key, or None when it is unknown. (A look-up by hash tells nothing by its time.)"""
-        self._look()
         return self._keys.get(_hash(key))
 
-    def _look(self) -> None:
-        """Take over what has changed in the file."""
+    def look(self) -> None:
+        """Take over what has changed in the file, once it is as at the look before: not as it is written."""
         # All of it, which is a matter of microseconds: neither size nor time tell every change.
         content = _content(self._path)
-        if content == self._content:
+        settled, self._last_seen = content == self._last_seen, content
+        if content == self._content or not settled:
             return
         self._content = content  # a bad one, too: it is looked at, and told of, once
         try:

@@ -29,9 +29,9 @@ class JobRequest:
     attempt: int
     on_cluster: bool
     """Whether it runs on a node of a Ray cluster, which it joins; else it starts a local Ray."""
-    place: str
+    place: str = ""
     """Where the attempt was started: address of the cluster, or ``local``."""
-    version: str
+    version: str = ""
     """Of the package that wrote it; empty: not known."""
 
     def require_own_version(self) -> None:

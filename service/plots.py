@@ -61,9 +61,8 @@ class MigrationPath:
     title: str
     reference: FloatArray  # eV, total, (n_images,)
     folds: FloatArray  # eV, total, (n_folds, n_images)
-    cut: Mapping[int, FloatArray] = field(
-        default_factory=dict
-    )  # by models of M features: eV, total, (n_images,)
+    # By models of M features: eV, total, (n_images,)
+    cut: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
 def learning_curves(curves: LearningCurves, path: Path) -> None:

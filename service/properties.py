@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray
 from atomscatter.ensemble import Prediction
 from atomscatter.errors import DataError
 from atomscatter.properties import barrier, fit_equation_of_state
 from atomscatter.strain import volumes_of
 from atomscatter.voltage import VoltageCurve, ion_content, voltage_curve
 from service.reading import reduced_formula
-
-Float = NDArray[np.float64]
 
 MAX_RELAXATION = 1.0
 """Angstrom; atoms of a strain series may be relaxed at each volume, but not move to other places."""
@@ -162,12 +160,12 @@ def band_length(images: Sequence[Atoms]) -> int | None:
     """Images in a band, if these are several bands one after the other: what a NEB writes as it is optimised.
 
     Each band has at least three images, and the same first and the same last one: a NEB moves those between.
-    The last band may be cut short. None: there are no two bands.
+    The last band may be cut short. None: there are no two bands, or all images are the same.
     """
     for length in range(3, len(images) // 2 + 1):
         ends = (images[::length], images[length - 1 :: length])
         if all(_same(first, other) for first, *others in ends for other in others):
-            return None if _same(images[0], images[1]) else length
+            return None if all(_same(images[0], image) for image in images[1:length]) else length
     return None
 
 
@@ -237,7 +235,10 @@ def _same(a: Atoms, b: Atoms) -> bool:
 
 
 def _check_one_structure(series: Sequence[Atoms]) -> None:
-    """Raise DataError unless atoms keep their fractional coordinates, but for what relaxing them changes."""
+    """Raise DataError unless atoms keep their fractional coordinates, but for what relaxing them changes.
+
+    Atoms and cell vectors have to be in the same order everywhere.
+    """
     first = series[0]
     for index, atoms in enumerate(series[1:], 1):
         no_series = f"structure {index} is not structure 0 at another volume"
@@ -254,7 +255,7 @@ def _check_one_structure(series: Sequence[Atoms]) -> None:
             )
 
 
-def _no_saddle(energies: Float) -> str | None:
+def _no_saddle(energies: FloatArray) -> str | None:
     highest = int(energies.argmax())
     if 0 < highest < len(energies) - 1:
         return None
@@ -277,11 +278,11 @@ def _check_host(structures: Sequence[Atoms], ion: str, is_given: bool) -> None:
         )
 
 
-def _energies(predictions: Sequence[Prediction]) -> Float:
+def _energies(predictions: Sequence[Prediction]) -> FloatArray:
     return np.array([p.energy for p in predictions])
 
 
-def _energies_by_fold(predictions: Sequence[Prediction]) -> Float:
+def _energies_by_fold(predictions: Sequence[Prediction]) -> FloatArray:
     """Total energies, eV, shape (n_folds, n_structures)."""
     return np.array([[e * p.n_atoms for e in p.energy_per_atom_by_fold] for p in predictions]).T
 
@@ -290,13 +291,13 @@ def _points(predictions: Sequence[Prediction]) -> tuple[Point, ...]:
     return tuple(Point(p.energy, p.uncertainty, p.extrapolating, p.extrapolation_score) for p in predictions)
 
 
-def _modulus_or_nan(volumes: Float, energies: Float) -> float:
+def _modulus_or_nan(volumes: FloatArray, energies: FloatArray) -> float:
     try:
         return fit_equation_of_state(volumes, energies).bulk_modulus
     except DataError:
         return math.nan
 
 
-def _voltage_at(curve: VoltageCurve, x: Any) -> Float:
+def _voltage_at(curve: VoltageCurve, x: Any) -> FloatArray:
     step = np.clip(np.searchsorted(curve.x, x, side="right") - 1, 0, len(curve.voltage) - 1)
     return np.asarray(curve.voltage[step])

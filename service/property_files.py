@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from atomscatter.arrays import FloatArray
 from service.plots import BLUE, GREEN, SKY, VERMILION, save
 from service.properties import BulkModulus, MigrationBarrier, Voltages
 from service.result_files import write_csv
 
-Float = NDArray[np.float64]
 LINE_COLOURS = (BLUE, VERMILION, GREEN, SKY)
 LINE_STYLES = ("-", "--", ":", "-.")  # one after the other, when the colours are used up
 
@@ -25,7 +24,7 @@ class Columns:
     """A table whose first column is the abscissa; ``lines`` are the columns that are drawn over it."""
 
     titles: tuple[str, ...]
-    values: Float  # (n_rows, n_columns)
+    values: FloatArray  # (n_rows, n_columns)
     lines: tuple[int, ...]
     spread: int | None = None  # column with the spread of the first line
     steps: bool = False  # constant from one abscissa to the next
@@ -78,7 +77,7 @@ def voltage_steps(result: Voltages) -> Columns:
     )
 
 
-def radial_functions(r: Float, functions: Mapping[tuple[str, str], Float]) -> Columns:
+def radial_functions(r: FloatArray, functions: Mapping[tuple[str, str], FloatArray]) -> Columns:
     """g(r) of each pair."""
     titles = ("r (Angstrom)", *(f"g {a}-{b} (dimensionless)" for a, b in functions))
     return Columns(titles, np.column_stack([r, *functions.values()]), lines=tuple(range(1, len(titles))))

@@ -145,19 +145,20 @@ class RayNodes:
         return f"http://{self.host}:{self.dashboard_port}"
 
     def start_head(self):
-        """Start the head, or another one in its place."""
-        self.head = RayNode(
-            self.log,
-            self.environment,
-            [
-                *("--head", f"--port={self.port}", f"--node-ip-address={self.host}", *self._shown),
-                f"--temp-dir={self.directory}",
-            ],
-            cpus=self._cpus,
-            prefix=self._prefix,
-        )
-        if not self._prefix:
-            wait_for_port(self._wait_port, seconds=180, process=self.head.process)
+        """Start the head, or another one in its place. A dashboard that does not come up is tried again."""
+        arguments = [
+            *("--head", f"--port={self.port}", f"--node-ip-address={self.host}", *self._shown),
+            f"--temp-dir={self.directory}",
+        ]
+        for _ in range(2):
+            self.head = RayNode(self.log, self.environment, arguments, cpus=self._cpus, prefix=self._prefix)
+            if self._prefix:
+                return
+            with contextlib.suppress(TimeoutError):
+                wait_for_port(self._wait_port, seconds=120, process=self.head.process)
+                return
+            self.head.kill()
+        raise AssertionError(self.head.log.read_text())
 
     def add(self, *, host=None, prefix=(), cpus=1):
         """Start a node and return it when its raylet runs."""

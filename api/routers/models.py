@@ -97,7 +97,8 @@ async def activate(model_id: Id, service: ServiceOf) -> ModelList:
     status_code=204,
     dependencies=[Depends(Needs("jobs"))],
     responses=conflict(
-        "It is the active or the embedded one, or a job that has not ended needs it.", examples.MODEL_IN_USE
+        "It is active (in the state directory or in this server), or the embedded one, or a job needs it.",
+        examples.MODEL_IN_USE,
     ),
 )
 async def delete(model_id: Id, service: ServiceOf) -> None:

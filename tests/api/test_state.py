@@ -115,6 +115,8 @@ def test_an_active_model_of_another_process_that_cannot_be_served_is_waited_for(
     weights = registry.directory(model_id) / "weights.npz"
     content = weights.read_bytes()
     weights.write_bytes(content[:1000])
+    leftover = registry.root / ".deleted-1234"
+    leftover.mkdir()
 
     async def until(condition):
         async with asyncio.timeout(60):
@@ -126,6 +128,7 @@ def test_an_active_model_of_another_process_that_cannot_be_served_is_waited_for(
     async def switch():
         async with app.router.lifespan_context(app), own.router.lifespan_context(own):
             before = service.active.id
+            assert not leftover.exists(), "of a process that was killed as it deleted a model"
             registry.activate(model_id)
             await until(lambda: any(entry["log_level"] == "error" for entry in logs))
             await asyncio.sleep(0.5)

@@ -162,3 +162,10 @@ def test_unknown_origin_is_refused():
         Scattering(origin="corner")
     with pytest.raises(ConfigError, match="origin must be 'atoms' or 'cell', not 'corner'"):
         Scattering().features(BCC, origin="corner")
+
+
+def test_a_configuration_of_before_has_grids_that_stay():
+    config = Scattering().config
+    del config["origin"]
+    assert Scattering.from_config(config).origin == "cell"
+    assert Scattering.from_config(Scattering().config).origin == "atoms"

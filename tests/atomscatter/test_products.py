@@ -143,9 +143,8 @@ def test_configuration_comes_back():
     both = Scattering(products=PRODUCTS)
     again = Scattering.from_config(both.config)
     assert (again.products, again.config_hash) == (PRODUCTS, both.config_hash)
-    assert (
-        "products" not in Scattering(products=None).config
-    )  # as in stores and models from before there were any
+    # As in stores and models from before there were any.
+    assert "products" not in Scattering(products=None).config
     assert Scattering.from_config(Scattering(products=None).config).products is None
     assert Scattering.from_config({"products": True}).products == Scattering().products == Products()
     assert Scattering.from_config({"products": False}).products is None

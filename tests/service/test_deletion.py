@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from service.deletion import delete_directory, delete_leftovers
+from tests.repository import ROOT
 
 
 def test_a_directory_goes_with_all_that_is_in_it_and_others_stay(tmp_path):
@@ -32,7 +32,7 @@ def killed_after_the_first_file(directory, **_):
 deletion.shutil.rmtree = killed_after_the_first_file
 deletion.delete_directory(Path({str(tmp_path / "one")!r}))
 """
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
