@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import threading
 from types import FrameType
 
@@ -86,6 +87,9 @@ def run(settings: ServeSettings, host: str, port: int) -> None:
         server_header=False,
     )
     server = DrainingServer(config, app, settings.shutdown_drain)
+    # When all is answered, uvicorn raises the signal again. By default that kills the process, which then
+    # says that it has leaked what it shares with the processes of its pool.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server.run()
     if not server.started:
         raise SystemExit(3)  # uvicorn has said why

@@ -72,7 +72,7 @@ def test_sigterm_under_load_drops_no_accepted_request(times, tmp_path, injected)
             process.send_signal(signal.SIGTERM)
             for thread in threads:
                 thread.join()
-            assert process.wait(60) in (0, -signal.SIGTERM)
+            assert process.wait(60) == 0
         assert answers
         assert set(answers) == {200}
         assert len(answers) + len(failures) == 8
