@@ -159,12 +159,12 @@ def _lines(
     start = last = time.monotonic()
     done = 0
     told: int | None = None  # what was done when it was last reported
-    first: tuple[float, int] | None = None  # time and count of the first call
+    first: tuple[float, int] | None = None  # time and count of the first call that counts anything
 
     def report(now: float) -> None:
         nonlocal told
         told = done
-        # From the first call on: it may count what an earlier run had done, which took no time now, and what
+        # From that call on: it may count what an earlier run had done, which took no time now, and what
         # it counts may have waited for workers to start: it tells nothing of the rest.
         since, before = first if first is not None and done > first[1] else (start, 0)
         rate = (done - before) / max(now - since, 1e-9)
@@ -176,7 +176,8 @@ def _lines(
         nonlocal done, last, first
         done += n
         now = time.monotonic()
-        first = first or (now, done)
+        if first is None and done:
+            first = (now, done)
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             report(now)

@@ -54,6 +54,23 @@ def test_what_an_earlier_run_did_does_not_enter_the_rate(
     assert "left='90 s'" in line
 
 
+def test_time_is_left_also_where_a_run_says_that_none_was_done_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    configure_logging()
+    with progress("Features", 100) as advance:
+        advance(0)  # as featurize begins
+        for n in (10, 20):
+            now[0] += 10.0
+            advance(n)
+        first, second = capsys.readouterr().err.splitlines()
+    assert "left=unknown" in first
+    assert "rate=2/s" in second
+    assert "left='35 s'" in second
+
+
 def test_few_lines_when_units_are_quick(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     with progress("Training", 1000, "models") as advance:
